@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 : "${CC:=cc}"
-warnings='-std=gnu11 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wvla'
+warnings='-std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wvla'
 hardening='-O2 -fstack-protector-strong -D_FORTIFY_SOURCE=2'
 mkdir -p build/js/src/native build/lib build/bin
 
@@ -17,3 +17,22 @@ newer() {
   done
   return 1
 }
+
+addon=src/native/addon
+if newer build/js/src/native/berth.node $addon/*.c $addon/*.h; then
+  # -fanalyzer costs a second and finds leaked descriptors; node's own symbols are resolved when it loads the addon.
+  # shellcheck disable=SC2086
+  $CC $warnings $hardening -fanalyzer -fPIC -shared -fvisibility=hidden ${CFLAGS-} \
+    -Inode_modules/node-api-headers/include -DNAPI_VERSION=9 -o build/js/src/native/berth.node $addon/*.c
+  cp build/js/src/native/berth.node build/lib/berth.node
+fi
+
+# Static, because it stands in every service's start path: 1.3 ms with musl, 1.5 with glibc, 1.8 with a dynamic one.
+claim=src/native/claim
+version=$(sed -n 's/^  "version": "\(.*\)",$/\1/p' package.json)
+if newer build/bin/berth-claim $claim/*.c $claim/*.h package.json; then
+  compiler=$CC
+  [ -z "${CFLAGS-}" ] && command -v musl-gcc >/dev/null && compiler=musl-gcc
+  # shellcheck disable=SC2086
+  $compiler $warnings -O2 -fanalyzer ${CFLAGS--static} "-DVERSION=\"$version\"" -o build/bin/berth-claim $claim/*.c
+fi

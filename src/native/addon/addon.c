@@ -1,0 +1,11 @@
+#include "napi.h"
+
+NAPI_MODULE_INIT() {
+    init_sockets(env, exports);
+    init_hold(env, exports);
+    init_messages(env, exports);
+    init_processes(env, exports);
+    init_watch(env, exports);
+    init_diag(env, exports);
+    return exports;
+}

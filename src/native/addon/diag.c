@@ -1,0 +1,102 @@
+/* Which sockets of this network namespace stand on a port: sock_diag(7). Unlike /proc/net/tcp it also tells of sockets
+ * that are bound but silent, which is what bindresvport() callers leave behind (TCPF_BOUND_INACTIVE, Linux 6.8; older
+ * kernels pass over that bit). */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "napi.h"
+
+struct request {
+    struct nlmsghdr header;
+    struct inet_diag_req_v2 body;
+};
+
+struct found {
+    napi_env env;
+    napi_value list;
+    uint32_t count;
+    uint16_t port;
+};
+
+static void add(struct found *found, const struct inet_diag_msg *message) {
+    struct address address;
+    napi_value entry;
+    memset(&address, 0, sizeof address);
+    address.storage.ss_family = message->idiag_family;
+    if (message->idiag_family == AF_INET) {
+        struct sockaddr_in *in = (struct sockaddr_in *)&address.storage;
+        in->sin_port = message->id.idiag_sport;
+        memcpy(&in->sin_addr, message->id.idiag_src, sizeof in->sin_addr);
+    } else {
+        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&address.storage;
+        in6->sin6_port = message->id.idiag_sport;
+        memcpy(&in6->sin6_addr, message->id.idiag_src, sizeof in6->sin6_addr);
+    }
+    if (napi_create_object(found->env, &entry) != napi_ok)
+        return;
+    set(found->env, entry, "address", make_address(found->env, &address));
+    set(found->env, entry, "inode", make_int(found->env, message->idiag_inode));
+    set(found->env, entry, "uid", make_int(found->env, message->idiag_uid));
+    set(found->env, entry, "state", make_int(found->env, message->idiag_state));
+    napi_set_element(found->env, found->list, found->count++, entry);
+}
+
+/* Reads one dump to its end. 0, or an errno. */
+static int dump(int netlink, int family, int protocol, struct found *found) {
+    char buffer[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
+    struct request request = {
+        .header = {.nlmsg_len = sizeof request, .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+        .body = {.sdiag_family = (uint8_t)family, .sdiag_protocol = (uint8_t)protocol, .idiag_states = ~0U},
+    };
+    if (send(netlink, &request, sizeof request, 0) < 0)
+        return errno;
+    for (;;) {
+        ssize_t length = recv(netlink, buffer, sizeof buffer, 0);
+        if (length < 0)
+            return errno;
+        struct nlmsghdr *header = (struct nlmsghdr *)buffer;
+        for (size_t left = (size_t)length; NLMSG_OK(header, left); header = NLMSG_NEXT(header, left)) {
+            if (header->nlmsg_type == NLMSG_DONE)
+                return 0;
+            if (header->nlmsg_type == NLMSG_ERROR)
+                return -((struct nlmsgerr *)NLMSG_DATA(header))->error;
+            const struct inet_diag_msg *message = NLMSG_DATA(header);
+            if (header->nlmsg_type == SOCK_DIAG_BY_FAMILY && ntohs(message->id.idiag_sport) == found->port)
+                add(found, message);
+        }
+    }
+}
+
+/* socketsOn(protocol, port): [{address, inode, uid, state}] of both IP families; states are those of <netinet/tcp.h>. */
+static napi_value sockets_on(napi_env env, napi_callback_info info) {
+    struct timeval patience = {.tv_sec = 1};
+    struct found found = {.env = env};
+    napi_value args[2];
+    int protocol, port;
+    if (!get_args(env, info, 2, args) || !get_int(env, args[0], &protocol) || !get_int(env, args[1], &port) ||
+        napi_create_array(env, &found.list) != napi_ok)
+        return NULL;
+    found.port = (uint16_t)port;
+    int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+    if (netlink < 0)
+        return throw_errno(env, errno, "socket");
+    setsockopt(netlink, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    int error = dump(netlink, AF_INET, protocol, &found);
+    if (error == 0)
+        error = dump(netlink, AF_INET6, protocol, &found);
+    close(netlink);
+    return error != 0 ? throw_errno(env, error, "sock_diag") : found.list;
+}
+
+void init_diag(napi_env env, napi_value exports) {
+    static const struct export functions[] = {{"socketsOn", sockets_on}};
+    export_functions(env, exports, functions, COUNT(functions));
+}

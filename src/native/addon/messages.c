@@ -1,0 +1,114 @@
+/* Packets with descriptors over AF_UNIX. One receive buffer serves all connections: the data are copied out at once. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "napi.h"
+
+#define MAX_PACKET (256 * 1024)
+
+union control {
+    struct cmsghdr header;
+    char space[CMSG_SPACE(MAX_FDS * sizeof(int))];
+};
+
+/* send(fd, data, fds): true when sent, false when the peer has to read first. The descriptors stay the caller's. */
+static napi_value send_message(napi_env env, napi_callback_info info) {
+    union control control;
+    int fds[MAX_FDS], fd;
+    napi_value args[3];
+    struct iovec data;
+    size_t count;
+    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) ||
+        !get_bytes(env, args[1], &data.iov_base, &data.iov_len) || !get_fds(env, args[2], fds, MAX_FDS, &count))
+        return NULL;
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
+    if (count > 0) {
+        memset(&control, 0, sizeof control);
+        message.msg_control = control.space;
+        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+        control.header.cmsg_level = SOL_SOCKET;
+        control.header.cmsg_type = SCM_RIGHTS;
+        control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
+        memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
+    }
+    ssize_t sent;
+    do
+        sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0 && errno == EAGAIN)
+        return make_bool(env, false);
+    return sent < 0 ? throw_errno(env, errno, "sendmsg") : make_bool(env, true);
+}
+
+static size_t take_fds(struct msghdr *message, int *fds) {
+    size_t count = 0;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL; header = CMSG_NXTHDR(message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t here = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        memcpy(fds + count, CMSG_DATA(header), here * sizeof(int));
+        count += here;
+    }
+    return count;
+}
+
+/* receive(fd, takeFds, flags): {data, fds, truncated, discarded}, or undefined when nothing is there. Without takeFds
+ * there is no room for descriptors and the kernel closes uninvited ones itself (`discarded`). Empty data: the end. The
+ * descriptors are close-on-exec and the caller's. */
+static napi_value receive_message(napi_env env, napi_callback_info info) {
+    static char buffer[MAX_PACKET];
+    union control control;
+    int fds[MAX_FDS], fd, flags;
+    bool with_fds;
+    napi_value args[3], result, data;
+    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) ||
+        napi_get_value_bool(env, args[1], &with_fds) != napi_ok || !get_int(env, args[2], &flags))
+        return NULL;
+    struct iovec space = {.iov_base = buffer, .iov_len = sizeof buffer};
+    struct msghdr message = {.msg_iov = &space, .msg_iovlen = 1};
+    if (with_fds) {
+        message.msg_control = control.space;
+        message.msg_controllen = sizeof control.space;
+    }
+    ssize_t received;
+    do
+        received = recvmsg(fd, &message, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    while (received < 0 && errno == EINTR);
+    if (received < 0)
+        return errno == EAGAIN ? make_undefined(env) : throw_errno(env, errno, "recvmsg");
+    size_t count = take_fds(&message, fds);
+    if (napi_create_object(env, &result) != napi_ok ||
+        napi_create_buffer_copy(env, (size_t)received, buffer, NULL, &data) != napi_ok) {
+        for (size_t i = 0; i < count; i++)
+            close(fds[i]);
+        return NULL;
+    }
+    set(env, result, "data", data);
+    set(env, result, "fds", make_fds(env, fds, count));
+    set(env, result, "truncated", make_bool(env, (message.msg_flags & MSG_TRUNC) != 0));
+    set(env, result, "discarded", make_bool(env, (message.msg_flags & MSG_CTRUNC) != 0));
+    return result;
+}
+
+/* socketpair(type): both ends close-on-exec and the caller's. */
+static napi_value make_pair(napi_env env, napi_callback_info info) {
+    napi_value args[1];
+    int type, ends[2];
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &type))
+        return NULL;
+    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) < 0)
+        return throw_errno(env, errno, "socketpair");
+    return make_fds(env, ends, 2);
+}
+
+void init_messages(napi_env env, napi_value exports) {
+    static const struct export functions[] = {
+        {"send", send_message},
+        {"receive", receive_message},
+        {"socketpair", make_pair},
+    };
+    export_functions(env, exports, functions, COUNT(functions));
+}

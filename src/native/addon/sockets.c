@@ -1,0 +1,260 @@
+/* Plain socket calls that Node has no face for. Every descriptor made here is close-on-exec and belongs to the caller. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "napi.h"
+
+static napi_value open_socket(napi_env env, napi_callback_info info) {
+    napi_value args[3];
+    int domain, type, protocol;
+    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &domain) || !get_int(env, args[1], &type) ||
+        !get_int(env, args[2], &protocol))
+        return NULL;
+    int fd = socket(domain, type | SOCK_CLOEXEC, protocol);
+    return fd < 0 ? throw_errno(env, errno, "socket") : make_int(env, fd);
+}
+
+static napi_value bind_socket(napi_env env, napi_callback_info info) {
+    napi_value args[2];
+    struct address address;
+    int fd;
+    if (!get_args(env, info, 2, args) || !get_int(env, args[0], &fd) || !get_address(env, args[1], &address))
+        return NULL;
+    if (bind(fd, (struct sockaddr *)&address.storage, address.length) < 0)
+        return throw_errno(env, errno, "bind");
+    return make_undefined(env);
+}
+
+static napi_value connect_socket(napi_env env, napi_callback_info info) {
+    napi_value args[2];
+    struct address address;
+    int fd;
+    if (!get_args(env, info, 2, args) || !get_int(env, args[0], &fd) || !get_address(env, args[1], &address))
+        return NULL;
+    if (connect(fd, (struct sockaddr *)&address.storage, address.length) < 0)
+        return throw_errno(env, errno, "connect");
+    return make_undefined(env);
+}
+
+/* connect(2) with AF_UNSPEC: undoes what a service connected; a port that was bound by name stays bound. */
+static napi_value disconnect_socket(napi_env env, napi_callback_info info) {
+    struct sockaddr unspecified = {.sa_family = AF_UNSPEC};
+    napi_value args[1];
+    int fd;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    if (connect(fd, &unspecified, sizeof unspecified) < 0)
+        return throw_errno(env, errno, "connect");
+    return make_undefined(env);
+}
+
+static napi_value listen_socket(napi_env env, napi_callback_info info) {
+    napi_value args[2];
+    int fd, backlog;
+    if (!get_args(env, info, 2, args) || !get_int(env, args[0], &fd) || !get_int(env, args[1], &backlog))
+        return NULL;
+    if (listen(fd, backlog) < 0)
+        return throw_errno(env, errno, "listen");
+    return make_undefined(env);
+}
+
+static napi_value shutdown_read(napi_env env, napi_callback_info info) {
+    napi_value args[1];
+    int fd;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    if (shutdown(fd, SHUT_RD) < 0)
+        return throw_errno(env, errno, "shutdown");
+    return make_undefined(env);
+}
+
+/* The next connection, or undefined when nobody waits. */
+static napi_value accept_connection(napi_env env, napi_callback_info info) {
+    napi_value args[1];
+    int fd;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    int connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (connection >= 0)
+        return make_int(env, connection);
+    /* ECONNABORTED: the peer gave up while it waited, which is nobody's error (accept(2)). */
+    if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR)
+        return make_undefined(env);
+    return throw_errno(env, errno, "accept4");
+}
+
+static napi_value socket_name(napi_env env, napi_callback_info info) {
+    struct address address = {.length = sizeof address.storage};
+    napi_value args[1];
+    int fd;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    if (getsockname(fd, (struct sockaddr *)&address.storage, &address.length) < 0)
+        return throw_errno(env, errno, "getsockname");
+    return make_address(env, &address);
+}
+
+static napi_value set_option(napi_env env, napi_callback_info info) {
+    napi_value args[4];
+    int fd, level, name, value;
+    if (!get_args(env, info, 4, args) || !get_int(env, args[0], &fd) || !get_int(env, args[1], &level) ||
+        !get_int(env, args[2], &name) || !get_int(env, args[3], &value))
+        return NULL;
+    if (setsockopt(fd, level, name, &value, sizeof value) < 0)
+        return throw_errno(env, errno, "setsockopt");
+    return make_undefined(env);
+}
+
+static napi_value get_option(napi_env env, napi_callback_info info) {
+    napi_value args[3];
+    int fd, level, name, value = 0;
+    socklen_t length = sizeof value;
+    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) || !get_int(env, args[1], &level) ||
+        !get_int(env, args[2], &name))
+        return NULL;
+    if (getsockopt(fd, level, name, &value, &length) < 0)
+        return throw_errno(env, errno, "getsockopt");
+    return make_int(env, value);
+}
+
+static napi_value set_text_option(napi_env env, napi_callback_info info) {
+    napi_value args[4];
+    char text[64];
+    int fd, level, name;
+    if (!get_args(env, info, 4, args) || !get_int(env, args[0], &fd) || !get_int(env, args[1], &level) ||
+        !get_int(env, args[2], &name) || !get_text(env, args[3], text, sizeof text))
+        return NULL;
+    if (setsockopt(fd, level, name, text, (socklen_t)strlen(text)) < 0)
+        return throw_errno(env, errno, "setsockopt");
+    return make_undefined(env);
+}
+
+/* Drops every datagram that arrives, before it is queued. Classic BPF, one instruction: accept 0 bytes (socket(7)). */
+static napi_value attach_drop(napi_env env, napi_callback_info info) {
+    struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+    struct sock_fprog program = {.len = 1, .filter = &drop};
+    napi_value args[1];
+    int fd;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) < 0)
+        return throw_errno(env, errno, "setsockopt");
+    return make_undefined(env);
+}
+
+static napi_value detach_drop(napi_env env, napi_callback_info info) {
+    napi_value args[1];
+    int fd, unused = 0;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    /* ENOENT: no filter was attached, which is what was asked for. */
+    if (setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused) < 0 && errno != ENOENT)
+        return throw_errno(env, errno, "setsockopt");
+    return make_undefined(env);
+}
+
+/* O_NONBLOCK is a property of the open file description, so a service that set it set it for everybody. */
+static napi_value set_blocking(napi_env env, napi_callback_info info) {
+    napi_value args[1];
+    int fd, flags;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    if ((flags = fcntl(fd, F_GETFL)) < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+        return throw_errno(env, errno, "fcntl");
+    return make_undefined(env);
+}
+
+/* For descriptors that came from a parent (LISTEN_FDS, a socketpair in a test). */
+static napi_value adopt(napi_env env, napi_callback_info info) {
+    napi_value args[1];
+    int fd, flags;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || (flags = fcntl(fd, F_GETFL)) < 0 ||
+        fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return throw_errno(env, errno, "fcntl");
+    return make_undefined(env);
+}
+
+/* What poll(2) says of a descriptor right now. */
+static napi_value poll_now(napi_env env, napi_callback_info info) {
+    napi_value args[1];
+    int fd;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    struct pollfd entry = {.fd = fd, .events = POLLIN | POLLOUT | POLLRDHUP};
+    if (poll(&entry, 1, 0) < 0)
+        return throw_errno(env, errno, "poll");
+    return make_int(env, entry.revents);
+}
+
+static napi_value interface_index(napi_env env, napi_callback_info info) {
+    napi_value args[1];
+    char name[IF_NAMESIZE];
+    if (!get_args(env, info, 1, args) || !get_text(env, args[0], name, sizeof name))
+        return NULL;
+    unsigned index = if_nametoindex(name);
+    return index == 0 ? throw_errno(env, errno, "if_nametoindex") : make_int(env, index);
+}
+
+#define CONSTANT(name) {#name, name}
+static const struct {
+    const char *name;
+    int value;
+} constants[] = {
+    CONSTANT(AF_INET),           CONSTANT(AF_INET6),         CONSTANT(AF_UNIX),
+    CONSTANT(SOCK_STREAM),       CONSTANT(SOCK_DGRAM),       CONSTANT(SOCK_SEQPACKET),
+    CONSTANT(IPPROTO_TCP),       CONSTANT(IPPROTO_UDP),      CONSTANT(IPPROTO_UDPLITE),
+    CONSTANT(IPPROTO_SCTP),      CONSTANT(IPPROTO_MPTCP),    CONSTANT(IPPROTO_IP),
+    CONSTANT(IPPROTO_IPV6),      CONSTANT(SOL_SOCKET),       CONSTANT(SO_REUSEADDR),
+    CONSTANT(SO_REUSEPORT),      CONSTANT(SO_ACCEPTCONN),    CONSTANT(SO_BINDTODEVICE),
+    CONSTANT(SO_BROADCAST),      CONSTANT(SO_KEEPALIVE),     CONSTANT(SO_MARK),
+    CONSTANT(SO_PRIORITY),       CONSTANT(SO_SNDBUF),        CONSTANT(SO_SNDBUFFORCE),
+    CONSTANT(SO_RCVBUF),         CONSTANT(SO_RCVBUFFORCE),   CONSTANT(SO_PASSCRED),
+    CONSTANT(SO_DOMAIN),         CONSTANT(SO_TYPE),          CONSTANT(SO_PROTOCOL),
+    CONSTANT(TCP_KEEPIDLE),      CONSTANT(TCP_KEEPINTVL),    CONSTANT(TCP_KEEPCNT),
+    CONSTANT(TCP_NODELAY),       CONSTANT(TCP_DEFER_ACCEPT), CONSTANT(TCP_CONGESTION),
+    CONSTANT(IP_TOS),            CONSTANT(IP_TTL),           CONSTANT(IP_FREEBIND),
+    CONSTANT(IP_TRANSPARENT),    CONSTANT(IP_PKTINFO),       CONSTANT(IPV6_V6ONLY),
+    CONSTANT(IPV6_UNICAST_HOPS), CONSTANT(IPV6_TCLASS),      CONSTANT(IPV6_FREEBIND),
+    CONSTANT(IPV6_TRANSPARENT),  CONSTANT(IPV6_RECVPKTINFO), CONSTANT(POLLIN),
+    CONSTANT(POLLHUP),           CONSTANT(POLLRDHUP),        CONSTANT(POLLERR),
+    CONSTANT(MSG_PEEK),
+};
+
+void init_sockets(napi_env env, napi_value exports) {
+    static const struct export functions[] = {
+        {"socket", open_socket},
+        {"bind", bind_socket},
+        {"connect", connect_socket},
+        {"disconnect", disconnect_socket},
+        {"listen", listen_socket},
+        {"shutdownRead", shutdown_read},
+        {"accept", accept_connection},
+        {"getsockname", socket_name},
+        {"setOption", set_option},
+        {"getOption", get_option},
+        {"setTextOption", set_text_option},
+        {"attachDrop", attach_drop},
+        {"detachDrop", detach_drop},
+        {"setBlocking", set_blocking},
+        {"adopt", adopt},
+        {"pollNow", poll_now},
+        {"interfaceIndex", interface_index},
+    };
+    napi_value values;
+    export_functions(env, exports, functions, COUNT(functions));
+    if (napi_create_object(env, &values) != napi_ok)
+        return;
+    for (size_t i = 0; i < COUNT(constants); i++)
+        set(env, values, constants[i].name, make_int(env, constants[i].value));
+    set(env, exports, "constants", values);
+}

@@ -1,0 +1,105 @@
+/* The asking: one request, answered in one packet for every 253 descriptors. docs/protocol.md fixes the form of the
+ * answer to a claim to the letter, so that no JSON parser is needed:
+ *
+ *     {"parameters":{"mode":"exec","fds":2,"left":0,"names":"ipp:ipp"}}
+ *
+ * `fds` descriptors come with the packet, `left` more come in further ones; in the strings only " and \ are escaped. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "claim.h"
+
+enum { MAX_PACKET = 128 * 1024, MAX_FDS = 253 };
+/* Longer than any restart of berthd takes: a claim made meanwhile waits in the backlog of berth.socket. */
+static const struct timeval patience = {.tv_sec = 60};
+
+static int ask(const char *control, const char *name, const char *form) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char request[512];
+    /* The characters of a reservation's name are those that stand for themselves in JSON. */
+    size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@-");
+    if (length == 0 || name[length] != '\0' || length > 255)
+        refuse(name, "this is no name of a reservation: those are of letters, digits, and _ . @ -");
+    if (strlen(control) >= sizeof address.sun_path)
+        refuse(name, "the path of the control socket is too long");
+    strcpy(address.sun_path, control);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        refuse(name, "berthd cannot be reached at %s: %s", control, strerror(errno));
+    sprintf(request, "{\"method\":\"Claim\",\"parameters\":{\"name\":\"%s\",\"form\":\"%s\"}}", name, form);
+    if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
+        refuse(name, "berthd does not listen: %s", strerror(errno));
+    return fd;
+}
+
+/* Copies a JSON string from just behind its opening quote. False when it does not end or does not fit. */
+static int copy_string(const char *from, char *to, size_t room) {
+    for (; *from != '"'; from++, room--) {
+        if (*from == '\\')
+            from++;
+        if (*from == '\0' || room <= 1)
+            return 0;
+        *to++ = *from;
+    }
+    *to = '\0';
+    return 1;
+}
+
+/* Takes the descriptors of a packet over. The kernel gives ascending numbers: the lowest free ones, in order. */
+static size_t take_fds(struct msghdr *message, struct handoff *handoff, const char *name) {
+    const struct cmsghdr *header = CMSG_FIRSTHDR(message);
+    if (header == NULL || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+        return 0;
+    size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    handoff->fds = realloc(handoff->fds, (handoff->count + count) * sizeof(int));
+    if (handoff->fds == NULL)
+        refuse(name, "out of memory");
+    memcpy(handoff->fds + handoff->count, CMSG_DATA(header), count * sizeof(int));
+    handoff->count += count;
+    return count;
+}
+
+/* Receives one packet; returns how many descriptors are still to come. */
+static size_t receive(int fd, const char *name, struct handoff *handoff) {
+    static char answer[MAX_PACKET], reason[1024];
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(MAX_FDS * sizeof(int))];
+    struct iovec data = {answer, sizeof answer - 1};
+    struct msghdr message = {
+        .msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    size_t used = strlen(handoff->names), count, left;
+    int end = 0;
+    ssize_t length = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    if (length <= 0)
+        refuse(name, "no answer from berthd: %s", length < 0 ? strerror(errno) : "it closed the connection");
+    if (message.msg_flags & MSG_CTRUNC)
+        refuse(name, "not all descriptors could be received; is LimitNOFILE= large enough?");
+    answer[length] = '\0';
+    sscanf(answer, "{\"parameters\":{\"mode\":\"exec\",\"fds\":%zu,\"left\":%zu,\"names\":\"%n", &count, &left, &end);
+    if (end == 0) { /* {"error":"NotFound","parameters":{"message":"..."}} */
+        const char *why = strstr(answer, "\"message\":\"");
+        if (why == NULL || !copy_string(why + 11, reason, sizeof reason))
+            refuse(name, "berthd's answer makes no sense; are berthd and berth-claim of one version?");
+        refuse(name, "%s", reason);
+    }
+    if (take_fds(&message, handoff, name) != count || count == 0)
+        refuse(name, "berthd's answer came without its descriptors");
+    if (used > 0 && used < MAX_NAMES - 1)
+        handoff->names[used++] = ':';
+    if (!copy_string(answer + end, handoff->names + used, MAX_NAMES - used))
+        refuse(name, "the names of its descriptors are longer than an environment variable can be (128 KiB)");
+    return left;
+}
+
+void claim(const char *control, const char *name, const char *form, struct handoff *handoff) {
+    int fd = ask(control, name, form);
+    while (receive(fd, name, handoff) > 0) {}
+    close(fd);
+}

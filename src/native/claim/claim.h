@@ -1,0 +1,24 @@
+/* berth-claim: asks berthd for the sockets of a reservation and passes them on. No policy is in it. */
+#include <stddef.h>
+
+enum {
+    MAX_NAMES = 128 * 1024, /* the kernel takes no longer environment variable (MAX_ARG_STRLEN, execve(2)) */
+    EXIT_REFUSED = 125,     /* the exit statuses of env(1) */
+    EXIT_CANNOT_RUN = 126,
+    EXIT_NOT_FOUND = 127,
+};
+
+struct handoff {
+    int *fds; /* ascending, close-on-exec */
+    size_t count;
+    char names[MAX_NAMES]; /* as in LISTEN_FDNAMES: one for each descriptor, separated by colons */
+};
+
+/* One line on stderr, `berth-claim: cannot claim 'NAME': …`, and exit 125. */
+_Noreturn void refuse(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Asks for a reservation and receives all of its descriptors. Returns only when the claim was granted. */
+void claim(const char *control, const char *name, const char *form, struct handoff *handoff);
+
+/* Runs a command in this process's place, with the descriptors as sd_listen_fds(3) wants them. */
+_Noreturn void run(const char *name, const struct handoff *handoff, char **command);

@@ -1,0 +1,51 @@
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "claim.h"
+
+static const char usage[] =
+    "usage: berth-claim [--control PATH] NAME -- COMMAND [ARGUMENT...]\n\n"
+    "Runs COMMAND in its own place, with the sockets that berth holds for the reservation NAME as descriptors 3, 4, ...\n"
+    "in the manner of sd_listen_fds(3). PATH is berthd's control socket, /run/berth/control by default.\n\n"
+    "Exit status: COMMAND's; 125 when berth refused or could not be reached, 126 when COMMAND cannot be run, 127 when\n"
+    "it is not found. More in berth-claim(1).\n";
+
+void refuse(const char *name, const char *format, ...) {
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "berth-claim: cannot claim '%s': %s\n", name, text);
+    exit(EXIT_REFUSED);
+}
+
+/* Received descriptors must not land on 0, 1 or 2 where the caller had closed those. */
+static void fill_standard_streams(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            open("/dev/null", O_RDWR); /* the lowest free number is fd */
+}
+
+int main(int argc, char **argv) {
+    static struct handoff handoff;
+    const char *control = "/run/berth/control";
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "--version") == 0))
+        return fputs(argv[1][2] == 'h' ? usage : "berth-claim " VERSION "\n", stdout) < 0 || fflush(stdout) != 0;
+    if (argc > 2 && strcmp(argv[1], "--control") == 0) {
+        control = argv[2];
+        argv += 2;
+        argc -= 2;
+    }
+    if (argc < 4 || argv[1][0] == '-' || strcmp(argv[2], "--") != 0) {
+        fputs(usage, stderr);
+        return EXIT_REFUSED;
+    }
+    fill_standard_streams();
+    claim(control, argv[1], "exec", &handoff);
+    run(argv[1], &handoff, argv + 3);
+}
