@@ -33,12 +33,12 @@ export class BerthError extends Error {
   }
 }
 
-/** A failed system call, as the addon throws it. `subject` names what the call was about, where the caller knew. */
+/** A failed system call, as the addon and Node throw it. `reason` is strerror's text; Node's own errors have none. */
 export interface SystemError extends Error {
   readonly errno: number;
   readonly code: string;
   readonly syscall: string;
-  readonly subject?: string;
+  readonly reason?: string;
 }
 
 export function isSystemError(error: unknown): error is SystemError {

@@ -44,16 +44,20 @@ static napi_value connect_socket(napi_env env, napi_callback_info info) {
     return make_undefined(env);
 }
 
-/* connect(2) with AF_UNSPEC: undoes what a service connected; a port that was bound by name stays bound. */
+/* disconnect(fd): undoes a service's connect(2) by one with AF_UNSPEC; true when there was a peer. A port that was bound
+ * explicitly stays bound (SOCK_BINDPORT_LOCK in the kernel), the device of SO_BINDTODEVICE does not. */
 static napi_value disconnect_socket(napi_env env, napi_callback_info info) {
     struct sockaddr unspecified = {.sa_family = AF_UNSPEC};
+    struct address peer = {.length = sizeof peer.storage};
     napi_value args[1];
     int fd;
     if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
         return NULL;
+    if (getpeername(fd, (struct sockaddr *)&peer.storage, &peer.length) < 0 && errno == ENOTCONN)
+        return make_bool(env, false);
     if (connect(fd, &unspecified, sizeof unspecified) < 0)
         return throw_errno(env, errno, "connect");
-    return make_undefined(env);
+    return make_bool(env, true);
 }
 
 static napi_value listen_socket(napi_env env, napi_callback_info info) {

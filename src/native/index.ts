@@ -1,0 +1,102 @@
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import type { Address } from '../model/reservation.js';
+
+/** An address that the kernel can bind: a bare port has been resolved. */
+export type BoundAddress = Exclude<Address, { family: 'any' }>;
+
+/** Who called connect(2) on the other end, as the kernel noted it then. */
+export interface Credentials {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** One packet. The descriptors belong to the receiver; `discarded` says that uninvited ones were closed by the kernel. */
+export interface Packet {
+  readonly data: Buffer;
+  readonly fds: readonly number[];
+  readonly truncated: boolean;
+  readonly discarded: boolean;
+}
+
+/** A socket that stands on a port, by sock_diag(7). `state` is one of <netinet/tcp.h>; `inode` 0 has no process. */
+export interface DiagSocket {
+  readonly address: BoundAddress;
+  readonly inode: number;
+  readonly uid: number;
+  readonly state: number;
+}
+
+declare const watchBrand: unique symbol;
+/** An opaque wait for a descriptor. Close it with unwatch before the descriptor. */
+export interface Watch {
+  readonly [watchBrand]: never;
+}
+
+/** What a watch waits for: libuv's uv_poll_event. */
+export const Readable = 1;
+export const Writable = 2;
+export const Prioritized = 8;
+
+/**
+ * The calls that Node has no face for. A failed one throws a SystemError. Descriptors are plain numbers, all
+ * close-on-exec; whoever gets one from here owns it and closes it with fs.closeSync.
+ */
+export interface Native {
+  readonly constants: Readonly<Record<string, number>>;
+  socket(domain: number, type: number, protocol: number): number;
+  socketpair(type: number): [number, number];
+  bind(fd: number, address: BoundAddress): void;
+  /** Binds where `fd` overlaps with sockets of ours that stay bound: see src/native/addon/hold.c. */
+  bindBeside(fd: number, address: BoundAddress, siblings: readonly number[]): void;
+  connect(fd: number, address: BoundAddress): void;
+  /** Undoes a connect(2); true when there was something to undo. */
+  disconnect(fd: number): boolean;
+  listen(fd: number, backlog: number): void;
+  /** Makes a held socket listen, leaving no moment in which somebody else could: see src/native/addon/hold.c. */
+  listenHeld(fd: number, backlog: number): void;
+  shutdownRead(fd: number): void;
+  accept(fd: number): number | undefined;
+  getsockname(fd: number): BoundAddress;
+  setOption(fd: number, level: number, name: number, value: number): void;
+  getOption(fd: number, level: number, name: number): number;
+  setTextOption(fd: number, level: number, name: number, value: string): void;
+  /** Drops all datagrams before they are queued, until detachDrop. */
+  attachDrop(fd: number): void;
+  detachDrop(fd: number): void;
+  setBlocking(fd: number): void;
+  /** Makes an inherited descriptor close-on-exec and non-blocking. */
+  adopt(fd: number): void;
+  pollNow(fd: number): number;
+  interfaceIndex(name: string): number;
+  /** False when the peer has to read first. The descriptors, at most 253, stay the caller's. */
+  send(fd: number, data: Buffer, fds: readonly number[]): boolean;
+  /** Undefined when nothing is there; empty data at the end. */
+  receive(fd: number, takeFds: boolean, flags: number): Packet | undefined;
+  peer(fd: number): Credentials;
+  /** A pidfd of the peer; undefined when it is gone. */
+  peerPidfd(fd: number, pid: number): number | undefined;
+  pidfdOpen(pid: number): number | undefined;
+  userId(name: string): number | undefined;
+  groupId(name: string): number | undefined;
+  watch(fd: number, events: number, callback: (events: number) => void): Watch;
+  rewatch(watch: Watch, events: number): void;
+  unwatch(watch: Watch): void;
+  socketsOn(protocol: number, port: number): DiagSocket[];
+}
+
+/** The most descriptors that one message carries (SCM_MAX_FD). */
+export const maxFdsPerMessage = 253;
+
+/** The addon lies beside the file that loads it: this one, or the bundle that this one is part of. */
+export const native = createRequire(import.meta.url)(
+  fileURLToPath(new URL('./berth.node', import.meta.url)),
+) as Native;
+
+/** A constant of the C headers by its name; throws when the addon does not know it, which is a mistake in the caller. */
+export function constant(name: string): number {
+  const value = native.constants[name];
+  if (value === undefined) throw new Error(`the addon has no constant ${name}`);
+  return value;
+}
