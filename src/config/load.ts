@@ -1,0 +1,104 @@
+import * as path from 'node:path';
+import type { Mistake, Reservation } from '../model/reservation.js';
+import { sharedSockets } from './conflicts.js';
+import { settingsName } from './names.js';
+import { buildReservation } from './reservation.js';
+import { collect, firstFile, search, type Found, type FoundFile } from './search.js';
+import type { Services } from './services.js';
+import { defaultSettings, parseSettings, type Settings } from './settings.js';
+import type { FileSource } from './source.js';
+import { parseSyntax } from './syntax.js';
+
+export interface Configuration {
+  /** What can be held, by name. Nothing that has a mistake in any of its files. */
+  readonly reservations: readonly Reservation[];
+  /** Every mistake in every file, the reservations' in the order of their names. */
+  readonly mistakes: readonly Mistake[];
+  /** The names of the reservations that are configured but not among `reservations`, for their mistakes. */
+  readonly broken: readonly string[];
+  readonly settings: Settings;
+}
+
+/** Reads everything on a search path (see search.ts). Never throws for what stands in the files, or cannot be read. */
+export function loadConfiguration(
+  source: FileSource,
+  directories: readonly string[],
+  services: Services,
+): Configuration {
+  const { found, mistakes } = search(source, directories);
+  const all = [...mistakes];
+  const settingsFile = firstFile(source, directories, settingsName, all);
+  const settings = readSettings(settingsFile, all);
+  const files = found.filter(({ name }) => name !== settingsName);
+  return { ...assemble(files, services, all), settings };
+}
+
+/**
+ * Reads single files, as `berth check FILE…` does: each with the drop-ins in the `NAME.conf.d` beside it, and without
+ * a search path. A file named berthd.conf is read as settings.
+ */
+export function loadFiles(source: FileSource, files: readonly string[], services: Services): Configuration {
+  const mistakes: Mistake[] = [];
+  const found: Found[] = [];
+  let settings = defaultSettings;
+  for (const file of files) {
+    const name = path.basename(file).replace(/\.conf$/, '');
+    if (!file.endsWith('.conf')) {
+      mistakes.push({ file, line: 1, key: '', message: "the file's name does not end in .conf" });
+    } else if (name === settingsName) {
+      settings = readSettings(firstFile(source, [path.dirname(file)], name, mistakes), mistakes);
+    } else {
+      const files = collect(source, name, file, [`${file}.d`]);
+      if (files !== undefined) found.push(files);
+    }
+  }
+  return { ...assemble(found, services, mistakes), settings };
+}
+
+function readSettings(file: FoundFile | undefined, mistakes: Mistake[]): Settings {
+  if (file?.bytes === undefined) return defaultSettings;
+  const parsed = parseSettings(file.file, file.bytes);
+  mistakes.push(...parsed.mistakes);
+  return parsed.settings;
+}
+
+function assemble(
+  found: readonly Found[],
+  services: Services,
+  before: readonly Mistake[],
+): Omit<Configuration, 'settings'> {
+  const mistakes = [...before];
+  const broken = new Set<string>();
+  const built: Reservation[] = [];
+  for (const files of found) {
+    const made = build(files, services);
+    for (const mistake of made.mistakes) mistakes.push(mistake);
+    if (made.reservation === undefined) broken.add(files.name);
+    else built.push(made.reservation);
+  }
+  for (const { name, mistake } of sharedSockets(built)) {
+    mistakes.push(mistake);
+    broken.add(name);
+  }
+  return { reservations: built.filter(({ name }) => !broken.has(name)), mistakes, broken: [...broken] };
+}
+
+function build(
+  files: Found,
+  services: Services,
+): { reservation?: Reservation; mistakes: readonly Mistake[] } {
+  const parsed = [files.main, ...files.dropIns].flatMap(({ file, bytes }) =>
+    bytes === undefined ? [] : [parseSyntax(file, bytes)],
+  );
+  // What a file says that cannot be read is not known, so nothing more can be said about the whole.
+  if (files.main.bytes === undefined) return { mistakes: files.mistakes };
+  const { reservation, mistakes } = buildReservation(
+    files.name,
+    { file: files.main.file, line: 1 },
+    parsed,
+    services,
+  );
+  if (files.mistakes.length > 0 || reservation === undefined)
+    return { mistakes: [...files.mistakes, ...mistakes] };
+  return { reservation, mistakes };
+}

@@ -1,0 +1,104 @@
+import { parse } from 'ini';
+import type { Mistake } from '../model/reservation.js';
+import { closest } from './spelling.js';
+import { excerpt } from './syntax.js';
+import { parseChoice, parseTimeSpan, quote, ValueError } from './values.js';
+
+export const logLevels = ['err', 'warning', 'notice', 'info', 'debug'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+/** The daemon's own settings, of berthd.conf(5). */
+export interface Settings {
+  readonly logLevel: LogLevel;
+  /** Seconds after which a connection that says nothing is closed. */
+  readonly peerTimeoutSec: number;
+}
+
+export const defaultSettings: Settings = { logLevel: 'info', peerTimeoutSec: 10 };
+
+type Draft = { -readonly [K in keyof Settings]: Settings[K] };
+
+export const settingsKeys: ReadonlyMap<string, (draft: Draft, value: string) => void> = new Map(
+  Object.entries({
+    LogLevel: (draft: Draft, value: string) => {
+      draft.logLevel = parseChoice(value, logLevels);
+    },
+    PeerTimeoutSec: (draft: Draft, value: string) => {
+      draft.peerTimeoutSec = peerTimeout(value);
+    },
+  }),
+);
+
+function peerTimeout(value: string): number {
+  const seconds = parseTimeSpan(value) / 1e6;
+  if (seconds < 0.1 || seconds > 3600) throw new ValueError(`${quote(value)} is out of range (100ms to 1h)`);
+  return seconds;
+}
+
+/** A settings file needs a screenful; the package reads it with regular expressions that are not meant for more. */
+const sizeLimit = 64 * 1024;
+
+/**
+ * Reads berthd.conf, flat `KEY=VALUE` lines. A setting that is wrong is a mistake and keeps its default. Never throws.
+ */
+export function parseSettings(
+  file: string,
+  bytes: Uint8Array,
+): { readonly settings: Settings; readonly mistakes: readonly Mistake[] } {
+  const settings: Draft = { ...defaultSettings };
+  const mistakes: Mistake[] = [];
+  const text = Buffer.from(bytes.subarray(0, sizeLimit)).toString('utf8');
+  const fail = (line: number, key: string, message: string) =>
+    mistakes.push({ file, line, key: excerpt(key), message });
+  if (bytes.length > sizeLimit) fail(1, '', `the file is larger than ${sizeLimit / 1024} KiB`);
+  const { values, problem } = parseIni(text);
+  if (problem !== undefined) fail(1, '', problem);
+  for (const [key, value] of Object.entries(values)) {
+    const line = lineOf(text, key);
+    const take = settingsKeys.get(key);
+    if (take === undefined) {
+      fail(line, typeof value === 'object' && value !== null ? '' : key, unknown(key, value));
+      continue;
+    }
+    // ini turns true, false and null into themselves and repeated KEY[] lines into a list: text stays text here.
+    if (typeof value === 'object' && value !== null) fail(line, key, 'the value is not a single word');
+    else {
+      try {
+        take(settings, String(value));
+      } catch (error) {
+        if (!(error instanceof ValueError)) throw error;
+        fail(line, key, error.message);
+      }
+    }
+  }
+  return { settings, mistakes };
+}
+
+function unknown(key: string, value: unknown): string {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+    return `the section ${quote(`[${key}]`)} is unknown: berthd.conf has its keys without one`;
+  }
+  const near = closest(key, settingsKeys.keys());
+  return `unknown key${near === undefined ? '' : `: did you mean ${near}=?`}`;
+}
+
+/** ini throws on some input (a key that is `'null'`), and what it returns has no prototype. */
+function parseIni(text: string): { values: Record<string, unknown>; problem?: string } {
+  try {
+    return { values: parse(text) };
+  } catch {
+    return { values: {}, problem: 'this is not a file of KEY=VALUE lines' };
+  }
+}
+
+/** Where a key stands, which ini does not tell: the last line that assigns it, for that is the one that counts. */
+function lineOf(text: string, key: string): number {
+  const lines = text.split(/\r\n|\n|\r/);
+  const found = lines.findLastIndex((line) => {
+    const bare = line.trim();
+    if (bare.startsWith('[')) return bare.startsWith(`[${key}`);
+    const [name = ''] = bare.split('=', 1);
+    return name.trim().replace(/^["']|["']$|\[\]$/g, '') === key;
+  });
+  return found === -1 ? 1 : found + 1;
+}
