@@ -14,13 +14,21 @@ export async function parseWithYargs(
 ): Promise<Invocation | Notice> {
   const args = [...head, ...rest.map((operand) => operandMark + operand)];
   let text = '';
-  const parsed = await parser(version).parse(args, {}, (_error, _argv, output) => {
+  const parser: Argv = declare(version).fail((message: string | null, error: Error | undefined) => {
+    if (error !== undefined && error.name !== 'YError') {
+      throw error;
+    }
+    const seen = parser.parsed;
+    const word = seen === false ? undefined : seen.argv._[0];
+    throw new BerthError('Usage', unmark(explain(message ?? messageOf(error), word)));
+  });
+  const parsed = await parser.parse(args, {}, (_error, _argv, output) => {
     text = output;
   });
   return text === '' ? invocation(parsed) : { text: `${text}\n` };
 }
 
-function parser(version: string): Argv {
+function declare(version: string): Argv {
   return yargs()
     .scriptName('berth')
     .locale('en')
@@ -64,27 +72,24 @@ function parser(version: string): Argv {
     .strict()
     .recommendCommands()
     .wrap(80)
-    .exitProcess(false)
-    .fail((message: string | null, error: Error | undefined, { parsed }: Argv) => {
-      const words = parsed === false ? [] : parsed.argv._;
-      throw new BerthError('Usage', unmark(explain(message ?? messageOf(error), String(words[0]))));
-    });
+    .exitProcess(false);
 }
 
 const messages = {
   'Unknown argument: %s': { one: "unexpected argument '%s'", other: 'unexpected arguments: %s' },
-  'Unknown command: %s': { one: "unknown command '%s'", other: 'unknown commands: %s' },
   'Not enough arguments following: %s': 'option --%s needs a value',
 } as const;
 
-/** Puts into words what yargs has no text of ours for. `word` is the first one that is no option. */
-function explain(message: string, word: string): string {
-  if (message.startsWith('Did you mean')) {
-    return `unknown command '${word}'; d${message.slice(1)}`;
+/** Says better what yargs says in a text that cannot be replaced. `word` is the first argument that is no option. */
+function explain(message: string, word: string | number | undefined): string {
+  if (message.startsWith('Not enough non-option arguments')) {
+    return 'status needs the NAME of a reservation';
   }
-  return message.startsWith('Not enough non-option arguments')
-    ? `${word} needs the NAME of a reservation`
-    : message;
+  if (word === undefined || verbs.some((verb) => verb === word)) {
+    return message;
+  }
+  const suggestion = message.startsWith('Did you mean') ? `; d${message.slice(1)}` : '';
+  return `unknown command '${word}'${suggestion}`;
 }
 
 function unmark(text: string): string {
