@@ -1,5 +1,8 @@
 // One CommonJS file a program: 41 modules cost 45 ms more at start than one bundled file does (docs/design.md).
+import { readFileSync } from 'node:fs';
 import { build } from 'esbuild';
+
+const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 
 await build({
   entryPoints: { berth: 'src/bin/berth.ts', berthd: 'src/bin/berthd.ts' },
@@ -13,6 +16,6 @@ await build({
   // Native packages find their binary by their own place on disk.
   external: ['sd-notify', 'node-unix-socket'],
   banner: { js: 'const importMetaUrl = require("node:url").pathToFileURL(__filename).href;' },
-  define: { 'import.meta.url': 'importMetaUrl' },
+  define: { 'import.meta.url': 'importMetaUrl', BERTH_VERSION: JSON.stringify(version) },
   logLevel: 'warning',
 });

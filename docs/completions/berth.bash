@@ -1,0 +1,59 @@
+# bash completion for berth(1)
+
+# Names come from berthd itself. Without one there are none, and nothing is said about it.
+_berth_names() {
+  berth list --no-legend "$@" 2>/dev/null </dev/null | while read -r name _; do
+    printf '%s\n' "$name"
+  done
+}
+
+_berth() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+  local -a control=()
+  local verb='' word i
+  COMPREPLY=()
+
+  # An option's value that stands after "=" is a word of its own: --control = PATH.
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word=${COMP_WORDS[i]}
+    case $word in
+      --control | --config-dir)
+        [[ ${COMP_WORDS[i + 1]} == = ]] && ((i++))
+        ((i++))
+        [[ $word == --control && $i -lt $COMP_CWORD ]] && control=(--control "${COMP_WORDS[i]}")
+        ;;
+      -*) ;;
+      *) [[ -z $verb ]] && verb=$word ;;
+    esac
+  done
+
+  if [[ $cur == = ]]; then
+    cur='' prev=${COMP_WORDS[COMP_CWORD - 1]}
+  elif [[ $prev == = ]]; then
+    prev=${COMP_WORDS[COMP_CWORD - 2]}
+  fi
+  case $prev in
+    --control)
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+      return
+      ;;
+    --config-dir)
+      mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+      return
+      ;;
+  esac
+
+  if [[ $cur == -* ]]; then
+    local options='--control --json --no-legend --help --version'
+    [[ $verb == check ]] && options+=' --config-dir'
+    mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+    return
+  fi
+  case $verb in
+    '') mapfile -t COMPREPLY < <(compgen -W 'list status check reload' -- "$cur") ;;
+    status) mapfile -t COMPREPLY < <(compgen -W "$(_berth_names "${control[@]}")" -- "$cur") ;;
+    check) mapfile -t COMPREPLY < <(compgen -f -X '!*.conf' -- "$cur"; compgen -d -- "$cur") ;;
+  esac
+}
+
+complete -o filenames -F _berth berth

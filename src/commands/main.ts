@@ -1,0 +1,36 @@
+import { BerthError } from '../model/errors.js';
+import { readArguments, type Invocation, type Verb } from './arguments.js';
+import type { Output } from './output.js';
+import { printable } from './text.js';
+
+type Command = (invocation: Invocation, output: Output) => Promise<number>;
+
+// Each is loaded when it is asked for: `berth list` has no use for the parser of the configuration.
+const commands: Readonly<Record<Verb, () => Promise<Command>>> = {
+  list: async () => (await import('./list.js')).list,
+  status: async () => (await import('./status.js')).status,
+  check: async () => (await import('./check.js')).check,
+  reload: async () => (await import('./reload.js')).reload,
+};
+
+/** Runs one command line and returns the exit status, section 8 of docs/design.md. Throws only for faults of berth. */
+export async function run(argv: readonly string[], version: string, output: Output): Promise<number> {
+  try {
+    const asked = await readArguments(argv, version);
+    if ('text' in asked) {
+      output.out(asked.text);
+      return 0;
+    }
+    const command = await commands[asked.verb]();
+    return await command(asked, output);
+  } catch (error) {
+    if (!(error instanceof BerthError)) {
+      throw error;
+    }
+    output.err(`berth: ${printable(error.message)}\n`);
+    if (error.code === 'Usage') {
+      output.err("Try 'berth --help'.\n");
+    }
+    return error.exitStatus;
+  }
+}

@@ -1,0 +1,129 @@
+import yargs, { type Argv } from 'yargs';
+import { BerthError, messageOf } from '../model/errors.js';
+import { defaultControlPath } from '../protocol/messages.js';
+import { verbs, type Invocation, type Notice } from './arguments.js';
+
+// What follows `--` is marked with a byte that no argument can hold: yargs itself would take it for options or numbers.
+const operandMark = '\0';
+
+/** `head` and `rest` are the arguments before and after the first `--`. */
+export async function parseWithYargs(
+  head: readonly string[],
+  rest: readonly string[],
+  version: string,
+): Promise<Invocation | Notice> {
+  const args = [...head, ...rest.map((operand) => operandMark + operand)];
+  let text = '';
+  const parser: Argv = declare(version).fail((message: string | null, error: Error | undefined) => {
+    if (error !== undefined && error.name !== 'YError') {
+      throw error;
+    }
+    const seen = parser.parsed;
+    const word = seen === false ? undefined : seen.argv._[0];
+    throw new BerthError('Usage', unmark(explain(message ?? messageOf(error), word)));
+  });
+  const parsed = await parser.parse(args, {}, (_error, _argv, output) => {
+    text = output;
+  });
+  return text === '' ? invocation(parsed) : { text: `${text}\n` };
+}
+
+function declare(version: string): Argv {
+  return yargs()
+    .scriptName('berth')
+    .locale('en')
+    .updateStrings(messages as unknown as Record<string, string>)
+    .parserConfiguration({
+      'boolean-negation': false,
+      'camel-case-expansion': false,
+      'dot-notation': false,
+      'greedy-arrays': false,
+      'parse-numbers': false,
+      'parse-positional-numbers': false,
+    })
+    .usage(
+      'berth [OPTION…] [COMMAND]\n\nShows and checks the sockets that berthd holds. Without a command: list.',
+    )
+    .command('list', 'List the reservations')
+    .command('status <NAME>', 'Show one reservation with its sockets and claimants', (y) =>
+      y.positional('NAME', { describe: 'The reservation' }),
+    )
+    .command('check [FILE..]', 'Check the configuration without berthd', (y) =>
+      y
+        .positional('FILE', { describe: 'Only these files, else all', defaultDescription: 'all' })
+        .option('config-dir', {
+          type: 'string',
+          requiresArg: true,
+          describe: 'Read the files of this directory; may repeat',
+        }),
+    )
+    .command('reload', 'Make berthd re-read its files')
+    .option('control', {
+      type: 'string',
+      requiresArg: true,
+      describe: `berthd's socket, else ${defaultControlPath}`,
+    })
+    .option('json', { type: 'boolean', describe: 'Print JSON' })
+    .option('no-legend', { type: 'boolean', describe: 'Print no header and no summary' })
+    .help('help', 'Show this help')
+    .alias('help', 'h')
+    .version('version', 'Show the version', `berth ${version}`)
+    .epilogue('See berth(1).')
+    .strict()
+    .recommendCommands()
+    .wrap(80)
+    .exitProcess(false);
+}
+
+const messages = {
+  'Unknown argument: %s': { one: "unexpected argument '%s'", other: 'unexpected arguments: %s' },
+  'Not enough arguments following: %s': 'option --%s needs a value',
+} as const;
+
+/** Says better what yargs says in a text that cannot be replaced. `word` is the first argument that is no option. */
+function explain(message: string, word: string | number | undefined): string {
+  if (message.startsWith('Not enough non-option arguments')) {
+    return 'status needs the NAME of a reservation';
+  }
+  if (word === undefined || verbs.some((verb) => verb === word)) {
+    return message;
+  }
+  const suggestion = message.startsWith('Did you mean') ? `; d${message.slice(1)}` : '';
+  return `unknown command '${word}'${suggestion}`;
+}
+
+function unmark(text: string): string {
+  return text.replaceAll(operandMark, '');
+}
+
+type Parsed = Readonly<Record<string, unknown>> & { readonly _: readonly (string | number)[] };
+
+function invocation(parsed: Parsed): Invocation {
+  const verb = verbs.find((each) => each === parsed._[0]) ?? 'list';
+  const operands = strings(verb === 'status' ? parsed['NAME'] : parsed['FILE']).map(unmark);
+  if (operands.includes('')) {
+    throw new BerthError('Usage', `${verb} cannot take an empty argument`);
+  }
+  return {
+    verb,
+    operands,
+    // Of a repeated option yargs makes an array; the last one counts.
+    control: value('control', parsed).at(-1) ?? defaultControlPath,
+    json: parsed['json'] === true,
+    legend: parsed['no-legend'] !== true,
+    configDirs: value('config-dir', parsed),
+  };
+}
+
+function value(option: string, parsed: Parsed): readonly string[] {
+  const values = strings(parsed[option]);
+  if (values.includes('')) {
+    throw new BerthError('Usage', `option --${option} needs a value`);
+  }
+  return values;
+}
+
+function strings(value: unknown): readonly string[] {
+  const list: readonly unknown[] = Array.isArray(value) ? value : [value];
+  return list.filter((each) => typeof each === 'string');
+}
