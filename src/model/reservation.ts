@@ -4,6 +4,10 @@ export interface Location {
   readonly line: number;
 }
 
+export function formatLocation({ file, line }: Location): string {
+  return `${file}:${line}`;
+}
+
 /** A configuration mistake. Printed as `FILE:LINE: KEY: what is wrong`. */
 export interface Mistake extends Location {
   readonly key: string;

@@ -74,6 +74,7 @@ export interface Native {
   send(fd: number, data: Buffer, fds: readonly number[]): boolean;
   /** Undefined when nothing is there; empty data at the end. */
   receive(fd: number, takeFds: boolean, flags: number): Packet | undefined;
+  duplicate(fd: number): number;
   peer(fd: number): Credentials;
   /** A pidfd of the peer; undefined when it is gone. */
   peerPidfd(fd: number, pid: number): number | undefined;

@@ -1,5 +1,6 @@
 /* Packets with descriptors over AF_UNIX. One receive buffer serves all connections: the data are copied out at once. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -93,6 +94,16 @@ static napi_value receive_message(napi_env env, napi_callback_info info) {
     return result;
 }
 
+/* duplicate(fd): another descriptor of the same socket, close-on-exec and the caller's. */
+static napi_value duplicate_fd(napi_env env, napi_callback_info info) {
+    napi_value args[1];
+    int fd;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return copy < 0 ? throw_errno(env, errno, "dup") : make_int(env, copy);
+}
+
 /* socketpair(type): both ends close-on-exec and the caller's. */
 static napi_value make_pair(napi_env env, napi_callback_info info) {
     napi_value args[1];
@@ -108,6 +119,7 @@ void init_messages(napi_env env, napi_value exports) {
     static const struct export functions[] = {
         {"send", send_message},
         {"receive", receive_message},
+        {"duplicate", duplicate_fd},
         {"socketpair", make_pair},
     };
     export_functions(env, exports, functions, COUNT(functions));

@@ -1,0 +1,81 @@
+import { parseArgs } from 'node:util';
+import { unlinkSync } from 'node:fs';
+import { defaultDirectories } from '../config/search.js';
+import { openControlSocket } from '../daemon/control-socket.js';
+import { Daemon } from '../daemon/daemon.js';
+import { Log } from '../daemon/log.js';
+import { ownPolicy, systemPolicy } from '../daemon/policy.js';
+import { BerthError, exitStatuses, messageOf } from '../model/errors.js';
+import { defaultControlPath } from '../protocol/messages.js';
+import { createNotifier } from '../systemd/notify.js';
+import { version } from './version.js';
+
+const usage = `usage: berthd [--config-dir DIR]... [--control PATH]
+
+Holds the sockets of all reservations and hands them to the services they are for.
+
+  --config-dir DIR  where reservations are (may repeat, the first wins; default: ${defaultDirectories.join(', ')})
+  --control PATH    the control socket (default: ${defaultControlPath})
+  --help            this text
+  --version         the version
+
+More in berthd(8).
+`;
+
+function readArguments(): { configDirectories: readonly string[]; controlPath: string } | undefined {
+  const { values } = parseArgs({
+    options: {
+      'config-dir': { type: 'string', multiple: true },
+      control: { type: 'string' },
+      help: { type: 'boolean' },
+      version: { type: 'boolean' },
+    },
+  });
+  if (values.help === true) process.stdout.write(usage);
+  else if (values.version === true) process.stdout.write(`berthd ${version()}\n`);
+  else {
+    return {
+      configDirectories: values['config-dir'] ?? defaultDirectories,
+      controlPath: values.control ?? defaultControlPath,
+    };
+  }
+  return undefined;
+}
+
+function run(configDirectories: readonly string[], controlPath: string): void {
+  const log = new Log();
+  const control = openControlSocket(controlPath, process.env);
+  const daemon = new Daemon({
+    configDirectories,
+    control: control.fd,
+    policy: control.activated ? systemPolicy : ownPolicy(process.geteuid?.() ?? 0),
+    notifier: createNotifier(process.env),
+    log,
+  });
+  // A sign of life on a terminal that has gone must not end what holds every port.
+  process.on('SIGHUP', () => {
+    daemon.reload();
+  });
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, () => {
+      daemon.stop();
+      if (!control.activated) unlinkSync(controlPath);
+      process.exit(0);
+    });
+  }
+  daemon.start();
+}
+
+try {
+  const options = readArguments();
+  if (options !== undefined) run(options.configDirectories, options.controlPath);
+} catch (error) {
+  const misused =
+    error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS');
+  process.stderr.write(`berthd: ${messageOf(error)}\n${misused ? usage : ''}`);
+  process.exitCode = misused
+    ? exitStatuses.Usage
+    : error instanceof BerthError
+      ? error.exitStatus
+      : exitStatuses.Failed;
+}

@@ -1,0 +1,48 @@
+import { chmodSync, closeSync, mkdirSync, unlinkSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { BerthError, isSystemError } from '../model/errors.js';
+import { constant, native } from '../native/index.js';
+import { takeListenFds } from '../systemd/listen-fds.js';
+import { isStale } from './unix-path.js';
+
+/** Connections that wait while berthd is busy or being restarted. */
+const backlog = 4096;
+
+/** A listening control socket. `activated` says that it is berth.socket's and outlives berthd. */
+export interface ControlSocket {
+  readonly fd: number;
+  readonly activated: boolean;
+}
+
+/**
+ * The control socket: the one that systemd passed, else a new one at `path`, for everybody to connect to (berthd itself
+ * judges who may do what). Throws `Busy` when another berthd serves that path.
+ */
+export function openControlSocket(path: string, environment: NodeJS.ProcessEnv): ControlSocket {
+  const passed = takeListenFds(environment).find(({ name }) => name === 'berth.socket' || name === 'control');
+  if (passed !== undefined) return { fd: passed.fd, activated: true };
+  mkdirSync(dirname(path), { recursive: true });
+  const type = constant('SOCK_SEQPACKET');
+  const fd = native.socket(constant('AF_UNIX'), type, 0);
+  try {
+    bindOver(fd, path, type);
+    chmodSync(path, 0o666);
+    native.listen(fd, backlog);
+    native.adopt(fd);
+    return { fd, activated: false };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+function bindOver(fd: number, path: string, type: number): void {
+  try {
+    native.bind(fd, { family: 'unix', path });
+  } catch (error) {
+    if (!isSystemError(error) || error.code !== 'EADDRINUSE') throw error;
+    if (!isStale(path, type)) throw new BerthError('Busy', `another berthd serves ${path}`, { cause: error });
+    unlinkSync(path);
+    native.bind(fd, { family: 'unix', path });
+  }
+}

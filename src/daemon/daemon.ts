@@ -1,0 +1,175 @@
+import { closeSync } from 'node:fs';
+import { disk, readServicesText } from '../config/disk.js';
+import { loadConfiguration } from '../config/load.js';
+import { parseServices } from '../config/services.js';
+import { formatMistake } from '../model/reservation.js';
+import { native, Readable } from '../native/index.js';
+import type { Watch } from '../native/index.js';
+import { ControlServer } from '../protocol/server.js';
+import type { Notifier } from '../systemd/notify.js';
+import { Claims } from './claims.js';
+import { withReserve } from './descriptor-reserve.js';
+import type { Log } from './log.js';
+import { handleRequest } from './methods.js';
+import type { Policy } from './policy.js';
+import { Table } from './table.js';
+
+export interface DaemonOptions {
+  readonly configDirectories: readonly string[];
+  /** The listening control socket, which the daemon takes over. */
+  readonly control: number;
+  readonly policy: Policy;
+  readonly notifier: Notifier;
+  readonly log: Log;
+}
+
+/** How long to wait before another try at what cannot be held, when nothing tells that it could work now. */
+const retryMs = 5000;
+const maxConnections = 1024;
+
+/** berthd: the table of reservations, what keeps it up to date, and the control socket in front of it. */
+export class Daemon {
+  readonly #options: DaemonOptions;
+  readonly #table = new Table();
+  readonly #claims: Claims;
+  #server: ControlServer | undefined;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #watchdogTimer: NodeJS.Timeout | undefined;
+  /** Waits for the ends of the processes that are in the way, by pid. */
+  readonly #obstacles = new Map<number, { watch: Watch; pidfd: number }>();
+  /** What has been said of sockets that cannot be held, so that a retry does not say it again. */
+  #complaints = new Set<string>();
+
+  constructor(options: DaemonOptions) {
+    this.#options = options;
+    this.#claims = new Claims(this.#table, options.log);
+  }
+
+  /** Holds all that can be held, opens the control socket, and says READY=1. */
+  start(): void {
+    const { control, policy, notifier, log } = this.#options;
+    const { peerTimeoutSec } = this.#configure();
+    const context = { table: this.#table, claims: this.#claims, policy, reload: () => this.reload() };
+    this.#server = new ControlServer(control, {
+      peerTimeoutSec,
+      maxConnections,
+      handle: (request, connection) => handleRequest(context, request, connection),
+      report: (message) => {
+        log.warning(message);
+      },
+    });
+    notifier.ready(this.#summary());
+    log.info(this.#summary());
+    if (notifier.watchdogInterval > 0) {
+      this.#watchdogTimer = setInterval(() => {
+        notifier.watchdog();
+      }, notifier.watchdogInterval / 2);
+    }
+  }
+
+  /** Re-reads the files. A reservation with a mistake stays as it was. */
+  reload(): { mistakes: readonly string[]; failures: readonly string[] } {
+    const { notifier, log } = this.#options;
+    notifier.reloading();
+    try {
+      const { mistakes } = this.#configure();
+      log.info(`Reloaded. ${this.#summary()}`);
+      return { mistakes, failures: this.#failures() };
+    } finally {
+      notifier.ready(this.#summary());
+    }
+  }
+
+  /** Closes the control socket; the sockets go with the process. */
+  stop(): void {
+    this.#options.notifier.stopping();
+    this.#server?.close();
+    clearTimeout(this.#retryTimer);
+    clearInterval(this.#watchdogTimer);
+    this.#forgetObstacles();
+    this.#claims.forget(() => false);
+    this.#table.apply([], new Set(), () => false);
+  }
+
+  #configure(): { mistakes: string[]; peerTimeoutSec: number } {
+    const { configDirectories, log } = this.#options;
+    const loaded = loadConfiguration(disk, configDirectories, parseServices(readServicesText()));
+    const mistakes = loaded.mistakes.map(formatMistake);
+    for (const mistake of mistakes) log.err(mistake);
+    log.level = loaded.settings.logLevel;
+    withReserve(() => {
+      this.#table.apply(loaded.reservations, new Set(loaded.broken), (name) => this.#claims.inUse(name));
+    });
+    this.#claims.forget((name) => this.#table.get(name) !== undefined);
+    this.#afterHolding();
+    return { mistakes, peerTimeoutSec: loaded.settings.peerTimeoutSec };
+  }
+
+  #retry(): void {
+    withReserve(() => {
+      this.#table.hold();
+    });
+    this.#afterHolding();
+    this.#options.notifier.status(this.#summary());
+  }
+
+  /** Says what is new about sockets that cannot be held, and arranges for the next try. */
+  #afterHolding(): void {
+    const { log } = this.#options;
+    const complaints = new Set<string>();
+    let missing = false;
+    clearTimeout(this.#retryTimer);
+    this.#forgetObstacles();
+    for (const { reservation, slots } of this.#table.entries()) {
+      for (const slot of slots) {
+        for (const warning of slot.socket?.warnings.splice(0) ?? [])
+          log.warning(`${reservation.name}: ${warning}`);
+        if (slot.error !== undefined) complaints.add(`${reservation.name}: ${slot.error}`);
+        if (slot.holder !== undefined) this.#awaitEnd(slot.holder);
+        missing ||= slot.socket === undefined;
+      }
+    }
+    for (const complaint of complaints) if (!this.#complaints.has(complaint)) log.err(complaint);
+    for (const settled of this.#complaints)
+      if (!complaints.has(settled)) log.notice(`No longer so: ${settled}`);
+    this.#complaints = complaints;
+    if (missing)
+      this.#retryTimer = setTimeout(() => {
+        this.#retry();
+      }, retryMs);
+  }
+
+  /** The port may be free the moment that whoever has it ends. */
+  #awaitEnd(pid: number): void {
+    if (this.#obstacles.has(pid)) return;
+    const pidfd = native.pidfdOpen(pid);
+    if (pidfd === undefined) return;
+    const watch = native.watch(pidfd, Readable, () => {
+      this.#retry();
+    });
+    this.#obstacles.set(pid, { watch, pidfd });
+  }
+
+  #forgetObstacles(): void {
+    for (const { watch, pidfd } of this.#obstacles.values()) {
+      native.unwatch(watch);
+      closeSync(pidfd);
+    }
+    this.#obstacles.clear();
+  }
+
+  #failures(): string[] {
+    return [...this.#complaints];
+  }
+
+  #summary(): string {
+    let held = 0;
+    let missing = 0;
+    for (const { socket } of this.#table.slots())
+      if (socket === undefined) missing++;
+      else held++;
+    const count = [...this.#table.entries()].length;
+    const rest = missing === 0 ? '' : `; ${missing} cannot be held`;
+    return `Holding ${held} sockets of ${count} reservations${rest}`;
+  }
+}

@@ -1,0 +1,260 @@
+import { closeSync, existsSync, fstatSync } from 'node:fs';
+import type { BoundAddress } from '../native/index.js';
+import { constant, native } from '../native/index.js';
+import { BerthError, isSystemError, messageOf } from '../model/errors.js';
+import type { Reservation, SocketOptions, SocketSpec, WhileStopped } from '../model/reservation.js';
+import { describeSocket } from '../model/reservation.js';
+import { applyBindOptions, applyOptions } from './options.js';
+import { bindPath, linkPath, removePath } from './unix-path.js';
+
+/** What is asked of one held socket: a socket of a reservation with the settings that it shares with the others. */
+export interface HoldRequest {
+  readonly spec: SocketSpec;
+  readonly options: SocketOptions;
+  readonly whileStopped: WhileStopped;
+}
+
+export function holdRequests(reservation: Reservation): HoldRequest[] {
+  const { options, whileStopped } = reservation;
+  return reservation.sockets.map((spec) => ({ spec, options, whileStopped }));
+}
+
+/**
+ * What makes two requests the same kernel socket: whatever bind(2) depends on. A request whose key is already held
+ * never needs another bind(2), so a reload keeps its socket.
+ */
+export function holdKey({ spec, options }: HoldRequest): string {
+  const { type, protocol, address } = spec;
+  const { bindIPv6Only, bindToDevice, freeBind, transparent } = options;
+  return JSON.stringify([type, protocol, address, bindIPv6Only, bindToDevice, freeBind, transparent]);
+}
+
+const protocols = {
+  tcp: 'IPPROTO_TCP',
+  udp: 'IPPROTO_UDP',
+  udplite: 'IPPROTO_UDPLITE',
+  sctp: 'IPPROTO_SCTP',
+  mptcp: 'IPPROTO_MPTCP',
+} as const;
+const types = { stream: 'SOCK_STREAM', datagram: 'SOCK_DGRAM', seqpacket: 'SOCK_SEQPACKET' } as const;
+const families = { inet: 'AF_INET', inet6: 'AF_INET6', unix: 'AF_UNIX', abstract: 'AF_UNIX' } as const;
+
+/** A bare port is dual-stack where the kernel speaks IPv6 (systemd.socket(5), ListenStream=). */
+function resolveAddress({ address }: SocketSpec): BoundAddress {
+  if (address.family !== 'any') return address;
+  return existsSync('/proc/net/if_inet6')
+    ? { family: 'inet6', host: '::', port: address.port }
+    : { family: 'inet', host: '0.0.0.0', port: address.port };
+}
+
+/**
+ * One bound descriptor, berthd's own. It is bound from the constructor to close(), through every handoff: services get
+ * duplicates. While it rests nobody can bind beside it, and its clients are refused or wait as WhileStopped= says.
+ */
+export class HeldSocket {
+  #request: HoldRequest;
+  readonly address: BoundAddress;
+  #fd: number;
+  #inode: number;
+  /** What the kernel refused of its options, for the log. */
+  readonly warnings: string[] = [];
+
+  /**
+   * Binds. `siblings` are held sockets that this one overlaps with and will replace: they stay bound meanwhile. Throws
+   * the SystemError of the call that failed; then nothing is held.
+   */
+  constructor(request: HoldRequest, siblings: readonly HeldSocket[] = []) {
+    this.#request = request;
+    this.address = resolveAddress(request.spec);
+    this.#fd = this.#open(siblings.map(({ fd }) => fd));
+    this.#inode = fstatSync(this.#fd).ino;
+    if (request.whileStopped === 'queue') this.#receive();
+  }
+
+  /** Lent for a handoff: it stays berthd's. */
+  get fd(): number {
+    return this.#fd;
+  }
+
+  get inode(): number {
+    return this.#inode;
+  }
+
+  get request(): HoldRequest {
+    return this.#request;
+  }
+
+  get listening(): boolean {
+    return this.#isStream && this.#get('SO_ACCEPTCONN') !== 0;
+  }
+
+  describe(): string {
+    return describeSocket(this.#request.spec);
+  }
+
+  /** Takes over the settings of a re-read file that a bound socket can still take. */
+  update(request: HoldRequest, inUse: boolean): void {
+    const before = this.#request;
+    this.#request = request;
+    if (JSON.stringify(before) === JSON.stringify(request)) return;
+    this.warnings.push(...applyOptions(this.#fd, request.spec, this.address, request.options));
+    if (this.address.family === 'unix')
+      this.warnings.push(...linkPath(this.address.path, request.options.symlinks));
+    if (!inUse) this.rest();
+  }
+
+  /**
+   * Makes the socket ready for a service, however the last one left it: a stream listens, datagrams come through, reads
+   * block as systemd's passed sockets do. Returns what had to be repaired. Throws when it cannot be made ready.
+   */
+  handOver(): string[] {
+    const repaired = this.#repair();
+    native.setBlocking(this.#fd);
+    this.#receive();
+    return repaired;
+  }
+
+  /** The service has stopped: clients are refused, or wait for its next start. The port stays bound throughout. */
+  rest(): void {
+    this.#closeSharing();
+    if (this.#request.whileStopped === 'queue') {
+      this.#receive();
+    } else if (this.#isStream) {
+      this.#unlisten();
+    } else {
+      native.attachDrop(this.#fd);
+    }
+  }
+
+  /** Lets go of the address, for good. */
+  close(): void {
+    closeSync(this.#fd);
+    const { options } = this.#request;
+    if (this.address.family === 'unix' && options.removeOnStop)
+      removePath(this.address.path, options.symlinks);
+  }
+
+  get #isStream(): boolean {
+    return this.#request.spec.type !== 'datagram';
+  }
+
+  /** Plain TCP is what shutdown(2) puts back to bound and silent. An AF_UNIX socket that was shut down stays so. */
+  get #isTcp(): boolean {
+    return this.#isInet && this.#get('SO_PROTOCOL') === constant('IPPROTO_TCP');
+  }
+
+  get #isInet(): boolean {
+    return this.address.family === 'inet' || this.address.family === 'inet6';
+  }
+
+  #get(option: string): number {
+    return native.getOption(this.#fd, constant('SOL_SOCKET'), constant(option));
+  }
+
+  #set(option: string, value: boolean): void {
+    native.setOption(this.#fd, constant('SOL_SOCKET'), constant(option), Number(value));
+  }
+
+  #open(siblings: readonly number[]): number {
+    const { spec, options, whileStopped } = this.#request;
+    const type = constant(types[spec.type]);
+    const protocol = spec.protocol === undefined ? 0 : constant(protocols[spec.protocol]);
+    const fd = native.socket(constant(families[this.address.family]), type, protocol);
+    try {
+      applyBindOptions(fd, this.address, options);
+      // Before bind(2), so that no datagram slips in.
+      if (spec.type === 'datagram' && whileStopped === 'refuse') native.attachDrop(fd);
+      if (this.address.family === 'unix') bindPath(fd, this.address.path, type, options);
+      else bindAlone(fd, this.address, spec, siblings);
+      this.warnings.push(...applyOptions(fd, spec, this.address, options));
+      if (this.address.family === 'unix')
+        this.warnings.push(...linkPath(this.address.path, options.symlinks));
+      return fd;
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+
+  #receive(): void {
+    if (this.#isStream) native.listenHeld(this.#fd, this.#backlog);
+    else native.detachDrop(this.#fd);
+  }
+
+  /** listen(2) takes an int; systemd's default is the most that an unsigned one holds, and the kernel caps either. */
+  get #backlog(): number {
+    return Math.min(this.#request.options.backlog, 0x7fffffff);
+  }
+
+  /** SO_REUSEADDR goes off while the socket still listens, so that there is no moment in which it could be shared. */
+  #unlisten(): void {
+    if (this.#isTcp && this.listening) native.shutdownRead(this.#fd);
+  }
+
+  /** A service that got a duplicate may have made the address shareable for itself; it is shareable for nobody. */
+  #closeSharing(): void {
+    if (!this.#isInet) return;
+    this.#set('SO_REUSEADDR', false);
+    this.#set('SO_REUSEPORT', this.#request.options.reusePort);
+  }
+
+  /** A service can shut its duplicate down or connect it, and with it every other one. */
+  #repair(): string[] {
+    if (!this.#isInet) return [];
+    const done: string[] = [];
+    if (native.disconnect(this.#fd)) {
+      applyBindOptions(this.#fd, this.address, this.#request.options);
+      done.push('was connected by the service');
+    }
+    if (!this.#isStream && (native.pollNow(this.#fd) & constant('POLLRDHUP')) !== 0) {
+      this.#replace();
+      done.push('was shut down by the service and had to be replaced');
+    }
+    return done;
+  }
+
+  /** A datagram socket that was shut down cannot be revived: another one takes its place while it is still bound. */
+  #replace(): void {
+    const old = this.#fd;
+    this.#fd = this.#open([old]);
+    this.#inode = fstatSync(this.#fd).ino;
+    closeSync(old);
+  }
+}
+
+/**
+ * Binds so that nothing else is bound there. Streams need SO_REUSEADDR for it, else a connection in TIME_WAIT from
+ * before would be in the way, and it goes off again as soon as the socket is bound: with it, a thief that sets it too
+ * could bind and listen. Datagrams never have it: there it would share at once (socket(7)).
+ */
+function bindAlone(fd: number, address: BoundAddress, spec: SocketSpec, siblings: readonly number[]): void {
+  if (address.family !== 'abstract' && siblings.length > 0) {
+    native.bindBeside(fd, address, siblings);
+    return;
+  }
+  const reuse = (value: boolean): void => {
+    if (spec.type === 'datagram' || address.family === 'abstract') return;
+    native.setOption(fd, constant('SOL_SOCKET'), constant('SO_REUSEADDR'), Number(value));
+  };
+  reuse(true);
+  native.bind(fd, address);
+  reuse(false);
+}
+
+/** `cannot bind 'tcp 127.0.0.1:631': address already in use (EADDRINUSE, held by pid 812 rpcbind)` */
+export function holdError({ spec }: HoldRequest, error: unknown, holder: string | undefined): BerthError {
+  const what = describeSocket(spec);
+  if (!isSystemError(error)) return new BerthError('Failed', `cannot hold '${what}': ${messageOf(error)}`);
+  const details = [error.code, ...(holder === undefined ? [] : [`held by ${holder}`])].join(', ');
+  const hint = hints[error.code];
+  return new BerthError(
+    'Failed',
+    `cannot ${error.syscall} '${what}': ${error.reason ?? error.message} (${details})${hint === undefined ? '' : `; ${hint}`}`,
+  );
+}
+
+const hints: Readonly<Record<string, string>> = {
+  EADDRNOTAVAIL: 'no interface has that address yet; FreeBind=yes binds it all the same',
+  EMFILE: 'raise LimitNOFILE= of berth.service',
+  EROFS: 'berth.service may not write there: give it ReadWritePaths= (systemctl edit berth.service)',
+};

@@ -1,0 +1,48 @@
+import { readFileSync } from 'node:fs';
+import { constant, native } from '../native/index.js';
+import { isSystemError } from '../model/errors.js';
+import type { SocketSpec } from '../model/reservation.js';
+import { describeProcess, nameProcess, processesWithSockets } from '../systemd/processes.js';
+
+/** Who keeps a socket from being bound: the process, if it may be seen, and how messages call it. */
+export interface Holder {
+  readonly pid: number;
+  readonly description: string;
+}
+
+/**
+ * Finds who has the address that bind(2) refused with EADDRINUSE. Undefined when that cannot be found out: a socket of
+ * the kernel's own or of another mount of the same network namespace, or one that berthd may not look at.
+ */
+export function findHolder(spec: SocketSpec): Holder | undefined {
+  const inodes = new Set(inodesOn(spec));
+  if (inodes.size === 0) return undefined;
+  const pid = processesWithSockets(inodes).find((candidate) => candidate !== process.pid);
+  return pid === undefined ? undefined : { pid, description: describeProcess(nameProcess(pid)) };
+}
+
+function inodesOn({ address, type }: SocketSpec): number[] {
+  if (address.family === 'unix' || address.family === 'abstract') {
+    return unixInodes(address.family === 'unix' ? address.path : `@${address.name}`);
+  }
+  const protocol = constant(type === 'datagram' ? 'IPPROTO_UDP' : 'IPPROTO_TCP');
+  try {
+    return native
+      .socketsOn(protocol, address.port)
+      .map(({ inode }) => inode)
+      .filter((inode) => inode !== 0);
+  } catch (error) {
+    // sock_diag is a module of its own, which a sandbox may keep from being loaded. The name is all that is lost.
+    if (isSystemError(error)) return [];
+    throw error;
+  }
+}
+
+/** /proc/net/unix: `Num RefCount Protocol Flags Type St Inode Path` */
+function unixInodes(path: string): number[] {
+  return readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .filter((fields) => fields.slice(7).join(' ') === path)
+    .map((fields) => Number(fields[6]));
+}

@@ -1,0 +1,102 @@
+import { BerthError } from '../model/errors.js';
+import type { ReservationInfo, Request } from '../protocol/messages.js';
+import { identifyPeer } from '../protocol/peer.js';
+import { answer } from '../protocol/replies.js';
+import type { Reply } from '../protocol/replies.js';
+import type { Claims } from './claims.js';
+import type { Policy } from './policy.js';
+import type { Entry, Table } from './table.js';
+import { infoOf, statusOf } from './views.js';
+
+/** A page of `List` stays well below what a packet holds. */
+const maxPageBytes = 32 * 1024;
+
+export interface MethodContext {
+  readonly table: Table;
+  readonly claims: Claims;
+  readonly policy: Policy;
+  readonly reload: () => { mistakes: readonly string[]; failures: readonly string[] };
+}
+
+/** Answers one request of a connection. Throws a BerthError when it is refused. */
+export function handleRequest(context: MethodContext, request: Request, connection: number): Reply[] {
+  switch (request.method) {
+    case 'Claim':
+      return claim(context, request, connection);
+    case 'List':
+      return list(context, request.parameters['after']);
+    case 'Status':
+      return answer(statusOf(find(context.table, request.parameters['name']), context.claims));
+    case 'Reload':
+      return reload(context, connection);
+    default:
+      throw new BerthError('BadMessage', 'there is no such method');
+  }
+}
+
+function find(table: Table, name: unknown): Entry {
+  if (typeof name !== 'string') throw new BerthError('BadMessage', 'the name is not a string');
+  const entry = table.get(name);
+  if (entry === undefined)
+    throw new BerthError('NotFound', `there is no reservation '${name.slice(0, 255)}'`);
+  return entry;
+}
+
+function claim(
+  { table, claims, policy }: MethodContext,
+  { parameters }: Request,
+  connection: number,
+): Reply[] {
+  if (parameters['form'] !== 'exec') throw new BerthError('BadMessage', 'a claim has the form exec');
+  const entry = find(table, parameters['name']);
+  const peer = identifyPeer(connection);
+  try {
+    policy.checkClaim(peer, entry.reservation);
+    return claims.grant(entry, peer);
+  } finally {
+    peer.release();
+  }
+}
+
+function list({ table, claims }: MethodContext, after: unknown): Reply[] {
+  const reservations: ReservationInfo[] = [];
+  let bytes = 0;
+  for (const entry of table.entries()) {
+    if (typeof after === 'string' && entry.reservation.name <= after) continue;
+    if (bytes > maxPageBytes) return answer({ reservations, more: true });
+    const info = infoOf(entry, claims);
+    bytes += JSON.stringify(info).length;
+    reservations.push(info);
+  }
+  return answer({ reservations, more: false });
+}
+
+function reload({ table, policy, reload: run }: MethodContext, connection: number): Reply[] {
+  const peer = identifyPeer(connection);
+  try {
+    policy.checkReload(peer);
+  } finally {
+    peer.release();
+  }
+  const { mistakes, failures } = run();
+  const slots = [...table.slots()];
+  return answer({
+    reservations: [...table.entries()].length,
+    sockets: slots.filter(({ socket }) => socket !== undefined).length,
+    mistakes: excerpt(mistakes),
+    failures: excerpt(failures),
+  });
+}
+
+/** The first of them, as many as one packet takes; the log has them all. */
+function excerpt(lines: readonly string[]): string[] {
+  const shown: string[] = [];
+  let bytes = 0;
+  for (const line of lines) {
+    const cut = line.slice(0, 500);
+    bytes += cut.length;
+    if (bytes > maxPageBytes / 2 || shown.length === 100) break;
+    shown.push(cut);
+  }
+  return shown;
+}

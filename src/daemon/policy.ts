@@ -1,0 +1,35 @@
+import { BerthError } from '../model/errors.js';
+import type { Reservation } from '../model/reservation.js';
+import type { Peer } from '../protocol/peer.js';
+import { commandOf } from '../systemd/processes.js';
+
+/** Who may do what, judged only by what the kernel says of the peer. Both throw `Denied` with the reason. */
+export interface Policy {
+  checkClaim(peer: Peer, reservation: Reservation): void;
+  checkReload(peer: Peer): void;
+}
+
+/** Under systemd: a reservation is for its unit, whatever user that runs as, and for root; reloading is for root. */
+export const systemPolicy: Policy = {
+  checkClaim(peer, { name, unit }) {
+    if (peer.uid === 0 || peer.unit?.unit === unit) return;
+    throw new BerthError('Denied', `'${name}' is reserved for ${unit}, and ${describe(peer)} is not of it`);
+  },
+  checkReload(peer) {
+    if (peer.uid !== 0) throw new BerthError('Denied', 'only root may reload berthd');
+  },
+};
+
+/** Started by hand: everything is for the user who started it, and for root. */
+export function ownPolicy(user: number): Policy {
+  const check = (peer: Peer): void => {
+    if (peer.uid === 0 || peer.uid === user) return;
+    throw new BerthError('Denied', `this berthd serves uid ${user}, and ${describe(peer)} is another user`);
+  };
+  return { checkClaim: check, checkReload: check };
+}
+
+function describe(peer: Peer): string {
+  const unit = peer.unit === undefined ? '' : `, ${peer.unit.unit}`;
+  return `pid ${peer.pid} (${commandOf(peer.pid)}, uid ${peer.uid}${unit})`;
+}

@@ -1,0 +1,75 @@
+import { closeSync, openSync, readSync } from 'node:fs';
+import { native, Prioritized, Readable } from '../native/index.js';
+import { cgroupEventsFile } from '../systemd/cgroup.js';
+import type { UnitCgroup } from '../systemd/cgroup.js';
+import { processesWithSockets } from '../systemd/processes.js';
+
+/** A wait for the end of a claimant. After close() it reports nothing any more. */
+export interface Supervision {
+  close(): void;
+}
+
+/** Watches a descriptor, which it takes over. `ended` is called once at the most. */
+function watchFd(fd: number, events: number, hasEnded: () => boolean, ended: () => void): Supervision {
+  let open = true;
+  const close = (): void => {
+    if (!open) return;
+    open = false;
+    native.unwatch(watch);
+    closeSync(fd);
+  };
+  const watch = native.watch(fd, events, () => {
+    if (!open || !hasEnded()) return;
+    close();
+    ended();
+  });
+  return { close };
+}
+
+/** `populated 0` in cgroup.events, or a cgroup that has been removed: no process of the unit is left (cgroups(7)). */
+function isEmpty(fd: number): boolean {
+  const text = Buffer.alloc(256);
+  try {
+    const length = readSync(fd, text, 0, text.length, 0);
+    return /^populated 0$/m.test(text.toString('latin1', 0, length));
+  } catch {
+    return true; // ENODEV
+  }
+}
+
+/**
+ * Waits until no process is left in a unit's cgroup, which the kernel tells through cgroup.events. Undefined where that
+ * file cannot be had (cgroups v1, a container): the claimant itself must be watched then.
+ */
+export function superviseUnit({ path }: UnitCgroup, ended: () => void): Supervision | undefined {
+  const file = cgroupEventsFile(path);
+  if (file === undefined) return undefined;
+  try {
+    const fd = openSync(file, 'r');
+    return watchFd(fd, Prioritized, () => isEmpty(fd), ended);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Waits for the end of a process, whose pidfd it takes over, and then for that of each process that still has one of the
+ * sockets: a server that went into the background lives on in its child.
+ */
+export function superviseProcess(pidfd: number, inodes: ReadonlySet<number>, ended: () => void): Supervision {
+  let current = watchFd(pidfd, Readable, () => true, next);
+  function next(): void {
+    for (const pid of processesWithSockets(inodes)) {
+      const heir = pid === process.pid ? undefined : native.pidfdOpen(pid);
+      if (heir === undefined) continue;
+      current = watchFd(heir, Readable, () => true, next);
+      return;
+    }
+    ended();
+  }
+  return {
+    close: () => {
+      current.close();
+    },
+  };
+}

@@ -1,0 +1,147 @@
+import { isSystemError } from '../model/errors.js';
+import type { Reservation } from '../model/reservation.js';
+import { findHolder } from './holder.js';
+import { HeldSocket, holdError, holdKey, holdRequests } from './held-socket.js';
+import type { HoldRequest } from './held-socket.js';
+
+/** One socket of a reservation: held, or the reason why not and who is in the way. */
+export interface Slot {
+  readonly request: HoldRequest;
+  socket?: HeldSocket;
+  error?: string;
+  holder?: number;
+}
+
+/** A reservation with its sockets, in the order of its file. `changed` is when it last was held whole, or last failed. */
+export interface Entry {
+  readonly reservation: Reservation;
+  readonly slots: readonly Slot[];
+  readonly changed: number;
+}
+
+/** Looking through /proc for a holder is slow, and a hundred such messages help nobody more than a few do. */
+const maxDiagnoses = 20;
+
+/**
+ * Everything that berthd holds. Sockets are opened and closed here only, and whatever happens, one that is still wanted
+ * stays bound.
+ */
+export class Table {
+  #entries = new Map<string, Entry>();
+
+  get(name: string): Entry | undefined {
+    return this.#entries.get(name);
+  }
+
+  /** All reservations, by name. */
+  entries(): IterableIterator<Entry> {
+    return this.#entries.values();
+  }
+
+  *slots(): IterableIterator<Slot> {
+    for (const { slots } of this.#entries.values()) yield* slots;
+  }
+
+  /**
+   * Makes these the reservations that are held, and those named in `keep` besides, as they are now. Sockets that are
+   * still wanted, under whatever name, stay the same kernel sockets; new ones are bound before others are let go.
+   * `inUse` tells of a name whether a claimant has its sockets.
+   */
+  apply(
+    reservations: readonly Reservation[],
+    keep: ReadonlySet<string>,
+    inUse: (name: string) => boolean,
+  ): void {
+    const kept = [...this.#entries.values()]
+      .map((entry) => entry.reservation)
+      .filter(({ name }) => keep.has(name));
+    const pool = new Map<string, HeldSocket>();
+    for (const { socket } of this.slots())
+      if (socket !== undefined) pool.set(holdKey(socket.request), socket);
+
+    const wanted = [...reservations, ...kept].sort((a, b) => (a.name < b.name ? -1 : 1));
+    const next = new Map(
+      wanted.map((reservation) => [reservation.name, this.#adopt(reservation, pool, inUse)]),
+    );
+    const leaving = [...pool.values()];
+    const before = this.#entries;
+    this.#entries = next;
+    this.hold(leaving);
+    for (const socket of leaving) socket.close();
+    for (const [name, entry] of next) {
+      const old = before.get(name);
+      if (old !== undefined && sameSockets(old, entry)) next.set(name, { ...entry, changed: old.changed });
+    }
+  }
+
+  #adopt(reservation: Reservation, pool: Map<string, HeldSocket>, inUse: (name: string) => boolean): Entry {
+    const slots = holdRequests(reservation).map((request): Slot => {
+      const key = holdKey(request);
+      const socket = pool.get(key);
+      if (socket === undefined) return { request };
+      pool.delete(key);
+      socket.update(request, inUse(reservation.name));
+      return { request, socket };
+    });
+    return { reservation, slots, changed: Date.now() };
+  }
+
+  /**
+   * Tries to hold what is not held yet: all, or one reservation's. `leaving` are sockets about to be closed, beside which
+   * a new one may be bound. What cannot be held has its error afterwards.
+   */
+  hold(leaving: readonly HeldSocket[] = [], slots: Iterable<Slot> = this.slots()): void {
+    let diagnoses = 0;
+    for (const slot of slots) {
+      if (slot.socket !== undefined) continue;
+      delete slot.holder;
+      try {
+        slot.socket = open(slot.request, leaving);
+        delete slot.error;
+      } catch (error) {
+        const inUse = isSystemError(error) && error.code === 'EADDRINUSE';
+        const holder = inUse && diagnoses++ < maxDiagnoses ? this.#holderOf(slot.request) : undefined;
+        slot.error = holdError(slot.request, error, holder?.description).message;
+        if (holder?.pid !== undefined) slot.holder = holder.pid;
+      }
+    }
+  }
+
+  /** Another reservation of ours may be what is in the way: `631` and `127.0.0.1:631` overlap. */
+  #holderOf(request: HoldRequest): { pid?: number; description: string } | undefined {
+    const ours = [...this.#entries.values()].find(({ slots }) =>
+      slots.some(({ socket }) => socket !== undefined && overlaps(socket.request, request)),
+    );
+    if (ours !== undefined) return { description: `reservation '${ours.reservation.name}'` };
+    return findHolder(request.spec);
+  }
+}
+
+function open(request: HoldRequest, leaving: readonly HeldSocket[]): HeldSocket {
+  try {
+    return new HeldSocket(request);
+  } catch (error) {
+    const siblings = leaving.filter((socket) => overlaps(socket.request, request));
+    if (siblings.length === 0 || !isSystemError(error) || error.code !== 'EADDRINUSE') throw error;
+    return new HeldSocket(request, siblings);
+  }
+}
+
+/** Whether two sockets can be in each other's way: of one kind, on one port. */
+function overlaps(a: HoldRequest, b: HoldRequest): boolean {
+  const [one, other] = [a.spec, b.spec];
+  return (
+    one.type === other.type &&
+    one.protocol === other.protocol &&
+    'port' in one.address &&
+    'port' in other.address &&
+    one.address.port === other.address.port
+  );
+}
+
+function sameSockets(a: Entry, b: Entry): boolean {
+  return (
+    a.slots.length === b.slots.length &&
+    a.slots.every((slot, index) => slot.socket === b.slots[index]?.socket)
+  );
+}

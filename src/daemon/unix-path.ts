@@ -1,0 +1,92 @@
+import { chownSync, lstatSync, mkdirSync, renameSync, symlinkSync, unlinkSync } from 'node:fs';
+import { closeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { BerthError, isSystemError, messageOf } from '../model/errors.js';
+import type { SocketOptions } from '../model/reservation.js';
+import { constant, native } from '../native/index.js';
+
+/** Runs `action` with a umask, which is the process's own: nothing else may happen in between. */
+function withUmask<T>(mask: number, action: () => T): T {
+  const before = process.umask(mask);
+  try {
+    return action();
+  } finally {
+    process.umask(before);
+  }
+}
+
+/**
+ * Binds a socket to a path with the owner and mode of systemd.socket(5). A socket file that nobody serves is in the way
+ * of bind(2) and goes; one that somebody serves stays, and EADDRINUSE is thrown.
+ */
+export function bindPath(fd: number, path: string, type: number, options: SocketOptions): void {
+  const mask = 0o777 & ~options.directoryMode;
+  withUmask(mask, () => mkdirSync(dirname(path), { recursive: true, mode: options.directoryMode }));
+  const bind = (): void => {
+    withUmask(0o777 & ~options.socketMode, () => {
+      native.bind(fd, { family: 'unix', path });
+    });
+  };
+  try {
+    bind();
+  } catch (error) {
+    if (!isSystemError(error) || error.code !== 'EADDRINUSE' || !isStale(path, type)) throw error;
+    unlinkSync(path);
+    bind();
+  }
+  if (options.socketUser !== undefined || options.socketGroup !== undefined) {
+    chownSync(path, idOf('user', options.socketUser), idOf('group', options.socketGroup));
+  }
+}
+
+/** True when a path is a socket on which nobody waits: connect(2) is refused. */
+export function isStale(path: string, type: number): boolean {
+  if (!lstatSync(path).isSocket()) return false;
+  const probe = native.socket(constant('AF_UNIX'), type, 0);
+  try {
+    native.adopt(probe); // non-blocking: a full backlog must not hold berthd up
+    native.connect(probe, { family: 'unix', path });
+    return false;
+  } catch (error) {
+    return isSystemError(error) && error.code === 'ECONNREFUSED';
+  } finally {
+    closeSync(probe);
+  }
+}
+
+function idOf(kind: 'user' | 'group', name: string | undefined): number {
+  if (name === undefined) return -1; // chown(2): leave it as it is
+  if (/^\d+$/.test(name)) return Number(name);
+  const id = kind === 'user' ? native.userId(name) : native.groupId(name);
+  if (id === undefined) throw new BerthError('Failed', `there is no ${kind} '${name}'`);
+  return id;
+}
+
+/** Makes each link point to the socket, replacing links only. Returns a message for each that cannot be made. */
+export function linkPath(path: string, links: readonly string[]): string[] {
+  return links.flatMap((link) => {
+    const temporary = `${link}.berth-new`;
+    try {
+      mkdirSync(dirname(link), { recursive: true });
+      const found = lstatSync(link, { throwIfNoEntry: false });
+      if (found !== undefined && !found.isSymbolicLink())
+        return [`cannot link '${link}': something else is there`];
+      symlinkSync(path, temporary);
+      renameSync(temporary, link);
+      return [];
+    } catch (error) {
+      return [`cannot link '${link}': ${messageOf(error)}`];
+    }
+  });
+}
+
+/** Removes what RemoveOnStop= says should go; what is gone already is no matter. */
+export function removePath(path: string, links: readonly string[]): void {
+  for (const file of [path, ...links]) {
+    try {
+      unlinkSync(file);
+    } catch {
+      // It has been removed by somebody else, or is not ours to remove.
+    }
+  }
+}

@@ -1,0 +1,42 @@
+import { BerthError, messageOf } from '../model/errors.js';
+import { maxFdsPerMessage } from '../native/index.js';
+
+/** A packet to send: its text, and descriptors that stay the sender's. */
+export interface Reply {
+  readonly data: Buffer;
+  readonly fds: readonly number[];
+}
+
+export function answer(parameters: object): Reply[] {
+  return [{ data: Buffer.from(JSON.stringify({ parameters })), fds: [] }];
+}
+
+/** An error is one packet, short enough for the buffer of every client. */
+export function errorReply(error: unknown): Reply[] {
+  const code = error instanceof BerthError ? error.code : 'Failed';
+  // berth-claim undoes \" and \\ only, so nothing else may need an escape.
+  const message = messageOf(error)
+    .replaceAll(/\p{Cc}+/gu, ' ')
+    .slice(0, 900);
+  return [{ data: Buffer.from(JSON.stringify({ error: code, parameters: { message } })), fds: [] }];
+}
+
+/**
+ * The answer to a claim: a packet for every 253 descriptors, its text to the letter of docs/protocol.md, because
+ * berth-claim reads it without a JSON parser. A descriptor's name holds printable ASCII but colons.
+ */
+export function claimReply(mode: string, sockets: readonly { fd: number; name: string }[]): Reply[] {
+  const replies: Reply[] = [];
+  for (let first = 0; first < sockets.length; first += maxFdsPerMessage) {
+    const page = sockets.slice(first, first + maxFdsPerMessage);
+    const left = sockets.length - first - page.length;
+    const names = JSON.stringify(page.map(({ name }) => name).join(':'));
+    replies.push({
+      data: Buffer.from(
+        `{"parameters":{"mode":"${mode}","fds":${page.length},"left":${left},"names":${names}}}`,
+      ),
+      fds: page.map(({ fd }) => fd),
+    });
+  }
+  return replies;
+}

@@ -1,0 +1,136 @@
+import { closeSync, openSync } from 'node:fs';
+import { BerthError, isSystemError, messageOf } from '../model/errors.js';
+import { native, Readable } from '../native/index.js';
+import type { Watch } from '../native/index.js';
+import { Connection } from './connection.js';
+import type { Request } from './messages.js';
+import type { Reply } from './replies.js';
+
+export interface ServerOptions {
+  /** Seconds that a peer may stay silent, or leave its answer unread. */
+  readonly peerTimeoutSec: number;
+  /** Connections at a time; beyond them the longest waiting one of the user who has most makes room. */
+  readonly maxConnections: number;
+  /** Answers one request, in packets. May throw; a BerthError goes to the peer as it is. */
+  readonly handle: (request: Request, connection: number) => Reply[];
+  /** What a peer did or the machine lacked; nothing that stops the server. */
+  readonly report: (message: string) => void;
+}
+
+/** Connections that are accepted before the loop sees to those that are open already. */
+const acceptBatch = 64;
+
+/**
+ * The daemon's end of the control socket. One request a connection: berthd answers and closes. A peer that is silent,
+ * slow or hostile costs one descriptor for a bounded time, and delays nobody.
+ */
+export class ControlServer {
+  readonly #listener: number;
+  readonly #options: ServerOptions;
+  readonly #watch: Watch;
+  readonly #connections = new Set<Connection>();
+  #spare: number | undefined;
+  #sweep: NodeJS.Timeout | undefined;
+
+  /** Takes the listening socket over, which must not block. */
+  constructor(listener: number, options: ServerOptions) {
+    this.#listener = listener;
+    this.#options = options;
+    this.#spare = openSpare();
+    this.#watch = native.watch(listener, Readable, () => {
+      this.#acceptAll();
+    });
+  }
+
+  close(): void {
+    native.unwatch(this.#watch);
+    closeSync(this.#listener);
+    for (const connection of this.#connections) connection.close();
+    if (this.#spare !== undefined) closeSync(this.#spare);
+    clearInterval(this.#sweep);
+  }
+
+  #acceptAll(): void {
+    for (let count = 0; count < acceptBatch; count++) {
+      try {
+        const fd = native.accept(this.#listener);
+        if (fd === undefined) return;
+        this.#serve(fd);
+      } catch (error) {
+        if (!this.#refuseOne(error)) return;
+      }
+    }
+  }
+
+  #serve(fd: number): void {
+    this.#makeRoom();
+    const connection = new Connection(fd, {
+      handle: this.#options.handle,
+      report: this.#options.report,
+      closed: () => {
+        this.#connections.delete(connection);
+      },
+    });
+    if (connection.start()) {
+      this.#connections.add(connection);
+      this.#sweep ??= setInterval(() => {
+        this.#closeSilent();
+      }, 1000).unref();
+    }
+  }
+
+  /** So that no user's open connections keep another one's claim out. */
+  #makeRoom(): void {
+    if (this.#connections.size < this.#options.maxConnections) return;
+    const byUser = new Map<number, Connection[]>();
+    for (const connection of this.#connections) {
+      const list = byUser.get(connection.uid);
+      if (list === undefined) byUser.set(connection.uid, [connection]);
+      else list.push(connection);
+    }
+    // A Set keeps the order of arrival, so the first of a list has waited longest.
+    const [most] = [...byUser.values()].sort((a, b) => b.length - a.length);
+    most?.[0]?.refuse(new BerthError('Busy', 'too many connections are open'));
+  }
+
+  #closeSilent(): void {
+    const deadline = Date.now() - this.#options.peerTimeoutSec * 1000;
+    for (const connection of this.#connections) {
+      if (connection.since > deadline) break;
+      connection.refuse(new BerthError('BadMessage', `no request in ${this.#options.peerTimeoutSec} s`));
+    }
+    if (this.#connections.size > 0) return;
+    clearInterval(this.#sweep);
+    this.#sweep = undefined;
+  }
+
+  /**
+   * With a full descriptor table accept4(2) fails and the loop would spin on the waiting connection: the spare descriptor
+   * makes room to tell it so. False when even that is not possible, until the next turn of the loop.
+   */
+  #refuseOne(error: unknown): boolean {
+    this.#options.report(`cannot accept a connection: ${messageOf(error)}`);
+    if (!isSystemError(error) || this.#spare === undefined) return false;
+    closeSync(this.#spare);
+    try {
+      const fd = native.accept(this.#listener);
+      if (fd === undefined) return false;
+      new Connection(fd, { ...this.#options, closed: () => undefined }).refuse(
+        new BerthError('Busy', 'berthd is out of descriptors'),
+      );
+      return true;
+    } catch {
+      return false;
+    } finally {
+      this.#spare = openSpare();
+    }
+  }
+}
+
+function openSpare(): number | undefined {
+  try {
+    return openSync('/dev/null', 'r');
+  } catch {
+    return undefined;
+  }
+}

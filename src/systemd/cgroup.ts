@@ -1,0 +1,60 @@
+import { existsSync, readFileSync } from 'node:fs';
+
+/** A unit of the system manager, and the cgroup that it owns, as a path from the cgroup root. */
+export interface UnitCgroup {
+  readonly unit: string;
+  readonly path: string;
+}
+
+const unitSuffix = /\.(service|scope|socket|mount|swap)$/;
+
+/**
+ * The unit that a cgroup path belongs to, as systemd's own cg_path_get_unit reads it: the first component that is no
+ * slice. What lies below it is the unit's own affair (a container, a user's manager, a delegated subtree), so a cgroup
+ * that somebody names like a unit further down is never taken for it. Undefined when the path is of no unit.
+ */
+export function unitOfCgroup(path: string): UnitCgroup | undefined {
+  const components = path.split('/').slice(1);
+  const index = components.findIndex((component) => !component.endsWith('.slice'));
+  const component = components[index];
+  if (component === undefined) return undefined;
+  // A leading underscore keeps a unit's name apart from the kernel's own files (cg_unescape in systemd).
+  const unit = component.startsWith('_') ? component.slice(1) : component;
+  if (!unitSuffix.test(unit)) return undefined;
+  return { unit, path: `/${components.slice(0, index + 1).join('/')}` };
+}
+
+/**
+ * The cgroup in which systemd keeps a process, out of the text of /proc/PID/cgroup (cgroups(7)): its own named hierarchy
+ * on a host with cgroups v1, else the unified one.
+ */
+export function systemdCgroup(procCgroup: string): string | undefined {
+  const lines = procCgroup.split('\n');
+  for (const prefix of ['1:name=systemd:', '0::']) {
+    const line = lines.find((candidate) =>
+      candidate.replace(/^\d+(?=:name=systemd:)/, '1').startsWith(prefix),
+    );
+    if (line !== undefined) return line.slice(line.indexOf(':/') + 1).replace(/ \(deleted\)$/, '');
+  }
+  return undefined;
+}
+
+/** The unit of a process by its number; undefined when it has gone or belongs to none. */
+export function unitOfProcess(pid: number): UnitCgroup | undefined {
+  try {
+    const path = systemdCgroup(readFileSync(`/proc/${pid}/cgroup`, 'utf8'));
+    return path === undefined ? undefined : unitOfCgroup(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Where the unified hierarchy shows whether a cgroup is populated. Undefined where the kernel does not have one, which
+ * is so on a host with nothing but cgroups v1.
+ */
+export function cgroupEventsFile(path: string): string | undefined {
+  return ['/sys/fs/cgroup', '/sys/fs/cgroup/unified']
+    .map((root) => `${root}${path}/cgroup.events`)
+    .find((file) => existsSync(file));
+}

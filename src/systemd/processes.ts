@@ -1,0 +1,59 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { unitOfProcess } from './cgroup.js';
+
+/** A process as messages name it. */
+export interface ProcessName {
+  readonly pid: number;
+  readonly command: string;
+  readonly unit?: string;
+}
+
+/** The name of a process, without the control characters that it may have put in; `?` when it has gone. */
+export function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8')
+      .trimEnd()
+      .replaceAll(/\p{Cc}/gu, '?');
+  } catch {
+    return '?';
+  }
+}
+
+export function nameProcess(pid: number): ProcessName {
+  const unit = unitOfProcess(pid)?.unit;
+  return { pid, command: commandOf(pid), ...(unit === undefined ? {} : { unit }) };
+}
+
+/** `pid 812 rpcbind (rpcbind.service)` */
+export function describeProcess({ pid, command, unit }: ProcessName): string {
+  return `pid ${pid} ${command}${unit === undefined ? '' : ` (${unit})`}`;
+}
+
+/**
+ * The processes that have one of these sockets open, each once, by a look through /proc/PID/fd: what is not ours to see
+ * (ptrace(2), PTRACE_MODE_READ_FSCREDS) is passed over. Slow with many processes: for messages and rare events only.
+ */
+export function processesWithSockets(inodes: ReadonlySet<number>): number[] {
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => pid > 0 && hasSocket(pid, inodes));
+}
+
+function hasSocket(pid: number, inodes: ReadonlySet<number>): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => {
+      const match = /^socket:\[(\d+)\]$/.exec(linkOf(`/proc/${pid}/fd/${fd}`));
+      return match !== null && inodes.has(Number(match[1]));
+    });
+  } catch {
+    return false;
+  }
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
+}
