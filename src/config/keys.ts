@@ -131,7 +131,7 @@ export const socketKeys: ReadonlyMap<string, Take> = new Map(
     ListenDatagram: listen('datagram'),
     ListenSequentialPacket: listen('seqpacket'),
     SocketProtocol: filled((draft, value) => {
-      draft.protocol = parseChoice(value, socketProtocols);
+      draft.protocol = parseChoice(value.toLowerCase(), socketProtocols);
     }),
     BindIPv6Only: option('bindIPv6Only', bindIPv6Only),
     Backlog: option('backlog', whole(0, 2 ** 32 - 1)),

@@ -58,8 +58,9 @@ export function buildReservation(
 ): Built {
   const mistakes = files.flatMap((file) => file.mistakes);
   const attempt = attempter(mistakes);
-  attempt(at, '', () => {
+  const ownUnit = attempt(at, '', () => {
     checkReservationName(name);
+    return parseServiceUnit(`${name}.service`);
   });
   const draft: Draft = { listens: [], options: {}, symlinks: [] };
   for (const file of files) {
@@ -83,7 +84,7 @@ export function buildReservation(
     return { mistakes: [...inOrder(mistakes, files), { ...at, key: '', message }] };
   }
   checkWhole(draft, sockets, at, mistakes);
-  const unit = draft.unit ?? attempt(at, 'Service', () => parseServiceUnit(`${name}.service`));
+  const unit = draft.unit ?? ownUnit;
   if (mistakes.length > 0 || unit === undefined) return { mistakes: inOrder(mistakes, files) };
   const reservation: Reservation = {
     name,
@@ -184,7 +185,7 @@ function isIp(address: Address): boolean {
 
 /** What only the whole tells: the checks of systemd's socket_verify() that concern a reservation. */
 function checkWhole(draft: Draft, sockets: readonly SocketSpec[], at: Location, mistakes: Mistake[]): void {
-  if (draft.listens.length === 0) {
+  if (draft.listens.length === 0 && !mistakes.some(({ key }) => key.startsWith('Listen'))) {
     mistakes.push({
       ...at,
       key: '',
