@@ -68,7 +68,7 @@ describe('loadConfiguration', () => {
       reservation?.sockets.map(({ listen, at }) => [listen, at.file, at.line]),
       [['2', '/e/a.conf.d/x.conf', 3]],
     );
-    assert.deepEqual(reservation?.at, { file: '/u/a.conf', line: 1 });
+    assert.deepEqual(reservation.at, { file: '/u/a.conf', line: 1 });
   });
 
   it('reads berthd.conf as settings, not as a reservation', () => {
@@ -171,9 +171,14 @@ describe('loadFiles', () => {
     ]);
   });
 
+  it('takes a file that is named twice once', () => {
+    assert.deepEqual(check({ 'a.conf': stream(1) }, 'a.conf', 'a.conf').mistakes, []);
+  });
+
   it('checks berthd.conf as settings', () => {
     assert.deepEqual(check({ 'x/berthd.conf': 'LogLvel=info' }, 'x/berthd.conf').mistakes, [
       'x/berthd.conf:1: LogLvel: unknown key: did you mean LogLevel=?',
     ]);
+    assert.deepEqual(check({}, 'berthd.conf').mistakes, ['berthd.conf:1: there is no such file']);
   });
 });
