@@ -185,7 +185,9 @@ function isIp(address: Address): boolean {
 
 /** What only the whole tells: the checks of systemd's socket_verify() that concern a reservation. */
 function checkWhole(draft: Draft, sockets: readonly SocketSpec[], at: Location, mistakes: Mistake[]): void {
-  if (draft.listens.length === 0 && !mistakes.some(({ key }) => key.startsWith('Listen'))) {
+  // An address that is wrong would else be missed a second time.
+  const incomplete = mistakes.some(({ key }) => key.startsWith('Listen'));
+  if (draft.listens.length === 0 && !incomplete) {
     mistakes.push({
       ...at,
       key: '',
@@ -197,7 +199,7 @@ function checkWhole(draft: Draft, sockets: readonly SocketSpec[], at: Location, 
     mistakes.push({ ...at, key: '', message: `more than ${socketLimit} sockets in one reservation` });
   }
   const paths = sockets.filter(({ address }) => address.family === 'unix').length;
-  if (draft.symlinks.length > 0 && draft.symlinksAt !== undefined && paths !== 1) {
+  if (draft.symlinks.length > 0 && draft.symlinksAt !== undefined && paths !== 1 && !incomplete) {
     mistakes.push({
       ...draft.symlinksAt,
       key: 'Symlinks',

@@ -152,7 +152,7 @@ describe('a directory of ten thousand reservations', () => {
     const took = performance.now() - start;
     assert.equal(reservations.length, 10_000);
     assert.deepEqual(mistakes, []);
-    // 0.2 to 0.35 s on two shared cores; anything quadratic would take minutes.
-    assert.ok(took < 3000, `${took} ms`);
+    // 0.2 to 0.5 s on two shared cores; the limit leaves room for a busy machine, and none for anything quadratic.
+    assert.ok(took < 10_000, `${took} ms`);
   });
 });
