@@ -93,6 +93,9 @@ function explain(message: string, word: string | number | undefined): string {
   if (word === undefined || verbs.some((verb) => verb === word)) {
     return message;
   }
+  if (unmark(String(word)) === 'help') {
+    return "unknown command 'help'; did you mean --help?";
+  }
   const suggestion = message.startsWith('Did you mean') ? `; d${message.slice(1)}` : '';
   return `unknown command '${word}'${suggestion}`;
 }

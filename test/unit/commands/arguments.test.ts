@@ -99,7 +99,7 @@ describe('readArguments', () => {
     [['check', ''], 'check cannot take an empty argument'],
     [['status', 'a', 'b'], "unexpected argument 'b'"],
     [['status', '--', 'a', '-b'], "unexpected argument '-b'"],
-    [['help'], "unknown command 'help'"],
+    [['help'], "unknown command 'help'; did you mean --help?"],
     [['--', 'x'], "unknown command 'x'"],
   ];
   for (const [argv, message] of mistakes) {
