@@ -145,22 +145,27 @@ export class Lab {
     pattern: RegExp,
     { unit, after, timeoutMs = 10_000 }: { unit?: string; after?: string; timeoutMs?: number } = {},
   ): Promise<string> {
-    const of = unit === undefined ? [] : ['--unit', unit];
+    // Not `--unit`: journalctl skips the first match after a cursor whose own entry does not match.
     const from = after === undefined ? [] : ['--after-cursor', after];
-    const seconds = `${timeoutMs / 1000}`;
     const journalctl = [
       'journalctl',
       '--no-pager',
       '--quiet',
-      '--boot',
-      '--output=cat',
+      '--output=json',
       '--follow',
       '--lines=all',
+      ...from,
     ];
-    const follower = this.spawn(['timeout', seconds, ...journalctl, ...of, ...from]);
+    const follower = this.spawn(['timeout', `${timeoutMs / 1000}`, ...journalctl]);
     const lines = createInterface({ input: follower.stdout });
     try {
-      for await (const line of lines) if (pattern.test(line)) return line;
+      for await (const line of lines) {
+        const entry = JSON.parse(line) as Record<string, unknown>;
+        const { MESSAGE: message, UNIT: about, _SYSTEMD_UNIT: from } = entry;
+        if (unit !== undefined && unit !== about && unit !== from) continue;
+        // A message that is not text comes as an array of bytes.
+        if (typeof message === 'string' && pattern.test(message)) return message;
+      }
     } finally {
       lines.close();
       // journalctl ends when it finds its pipe closed.

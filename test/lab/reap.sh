@@ -5,11 +5,12 @@ set -eu
 top=/run/berth-lab
 mount -t cgroup2 none $top
 
+# Another harness may be at the same cgroup: one that vanishes meanwhile is as good.
 remove() {
   [ -d "$1" ] || return 0
-  echo 1 >"$1/cgroup.kill"
+  echo 1 2>&- >"$1/cgroup.kill" || true
   tries=0
-  until grep -q '^populated 0' "$1/cgroup.events"; do
+  while [ -d "$1" ] && ! grep -qs '^populated 0' "$1/cgroup.events"; do
     tries=$((tries + 1))
     if [ $tries -gt 250 ]; then
       echo "reap.sh: processes of $1 do not die" >&2
@@ -17,7 +18,7 @@ remove() {
     fi
     sleep 0.02
   done
-  find "$1" -depth -type d -delete
+  find "$1" -depth -type d -delete 2>&- || [ ! -d "$1" ]
 }
 
 [ $# -eq 0 ] || remove "$top/$1"
