@@ -17,7 +17,9 @@
  * A theft is a bind() that succeeded, listens are the listen()s that did after it. Attempts of bindresvport() are
  * whole calls; those that came back with another port count as attempts only.
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
