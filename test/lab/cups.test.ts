@@ -7,14 +7,19 @@ import { askThief, thiefAtBoot } from './thief.js';
 
 const hosts = ['127.0.0.1', '[::1]'] as const;
 
+const cupsUnits = ['cups.service', 'cups.socket', 'cups.path'];
+const unlimitedStarts = Object.fromEntries(
+  cupsUnits.map((unit) => [`${unit}.d/restarts.conf`, '[Unit]\nStartLimitIntervalSec=0\n']),
+);
+
 /** CUPS as Debian has it, but for systemd's limit of starts, beside a thief that was there first. */
 function cupsLab(thief: string): LabOptions & { units: Record<string, string> } {
   const atBoot = thiefAtBoot(thief, ['cups.service', 'cups.socket']);
   return {
     ...atBoot,
     packages: ['cups-daemon', 'cups-client', 'cups-ipp-utils', 'curl'],
-    keep: ['cups.service', 'cups.socket', 'cups.path'],
-    units: { ...atBoot.units, 'cups.service.d/restarts.conf': '[Unit]\nStartLimitIntervalSec=0\n' },
+    keep: cupsUnits,
+    units: { ...atBoot.units, ...unlimitedStarts },
     files: { '/etc/lab/printers.test': ippRequest },
   };
 }
