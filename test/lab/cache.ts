@@ -5,7 +5,7 @@ import { mustRun, runCommand } from './process.js';
 import { script } from './paths.js';
 
 /** What takes long to make and is kept between runs: package layers and debootstrapped trees. */
-const directory = join(process.env['XDG_CACHE_HOME'] ?? '/var/cache', 'berth-lab');
+export const cacheDirectory = join(process.env['XDG_CACHE_HOME'] ?? '/var/cache', 'berth-lab');
 
 /** A tree to boot: the machine's own files, or a debootstrapped one. */
 export interface Root {
@@ -16,17 +16,17 @@ export interface Root {
 /** Runs a script of this folder with the cache to itself, in a mount namespace that takes its mounts along. */
 async function makeInCache(name: string, args: readonly string[]): Promise<void> {
   await mkdir('/run/berth-lab', { recursive: true });
-  await mkdir(directory, { recursive: true });
+  await mkdir(cacheDirectory, { recursive: true });
   const environment = { ...process.env };
   // The certificates it names need not exist in the tree, and Node in there must start as it would anywhere.
   delete environment['NODE_EXTRA_CA_CERTS'];
   const unshared = ['unshare', '--mount', '--propagation', 'private', 'sh', script(name), ...args];
-  await mustRun(['flock', join(directory, 'lock'), ...unshared], { env: environment });
+  await mustRun(['flock', join(cacheDirectory, 'lock'), ...unshared], { env: environment });
 }
 
 export async function findRoot(name: 'host' | 'trixie'): Promise<Root> {
   if (name === 'host') return { name, path: '/' };
-  const path = join(directory, name);
+  const path = join(cacheDirectory, name);
   await makeInCache('debootstrap.sh', [name, path]);
   return { name, path };
 }
@@ -57,10 +57,10 @@ export async function packageLayer(root: Root, packages: readonly string[]): Pro
   if ((await missingPackages(root, packages)).length === 0) return undefined;
   const state = digest(await readFile(join(root.path, 'var/lib/dpkg/status')));
   const name = `${root.name}-${state}-${digest([...packages].sort().join(' '))}.tar`;
-  await makeInCache('layer.sh', [root.path, join(directory, name), ...packages]);
-  for (const entry of await readdir(directory)) {
+  await makeInCache('layer.sh', [root.path, join(cacheDirectory, name), ...packages]);
+  for (const entry of await readdir(cacheDirectory)) {
     const stale = entry.startsWith(`${root.name}-`) && !entry.startsWith(`${root.name}-${state}-`);
-    if (stale) await rm(join(directory, entry), { force: true });
+    if (stale) await rm(join(cacheDirectory, entry), { force: true });
   }
-  return join(directory, name);
+  return join(cacheDirectory, name);
 }

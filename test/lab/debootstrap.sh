@@ -4,7 +4,8 @@
 set -eu
 suite=$1 out=$2
 [ ! -e "$out" ] || exit 0
-rm -rf "$out.tmp"
+rm -rf --one-file-system "$out.tmp"
+trap 'rm -rf --one-file-system "$out.tmp"' EXIT
 debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,iproute2,procps "$suite" "$out.tmp"
 rm -rf "$out.tmp"/var/cache/apt/archives/*.deb
 mv "$out.tmp" "$out"

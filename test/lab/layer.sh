@@ -6,6 +6,9 @@ root=$1 out=$2
 shift 2
 # Made by another one while we waited for the lock?
 [ ! -e "$out" ] || exit 0
+# Whoever left these did not live to finish: we have the lock.
+rm -f "${out%/*}"/*.tar.tmp
+trap 'rm -f "$out.tmp"' EXIT
 
 scratch=/run/berth-lab
 mount -t tmpfs -o mode=0755 berth-lab $scratch

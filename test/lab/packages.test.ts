@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
+import { mkdir, readdir } from 'node:fs/promises';
+import { cacheDirectory } from './cache.js';
 import { bootLab, withLab } from './lab.js';
 import { labTest } from './requirements.js';
 
@@ -23,6 +25,11 @@ labTest(
   'says what apt says about a package that it cannot install, and keeps nothing half-made',
   async () => {
     const impossible = bootLab({ berth: false, packages: ['berth-no-such-package'] });
+    const before = await readdir(cacheDirectory);
     await assert.rejects(impossible, /Unable to locate package berth-no-such-package/);
+    const layers = (await readdir(cacheDirectory)).filter(
+      (name) => !before.includes(name) && name !== 'lock',
+    );
+    assert.deepEqual(layers, []);
   },
 );
