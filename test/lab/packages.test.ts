@@ -24,9 +24,10 @@ labTest('boots with Debian packages that the machine does not get', async (t) =>
 labTest(
   'says what apt says about a package that it cannot install, and keeps nothing half-made',
   async () => {
-    const impossible = bootLab({ berth: false, packages: ['berth-no-such-package'] });
-    const before = await readdir(cacheDirectory);
-    await assert.rejects(impossible, /Unable to locate package berth-no-such-package/);
+    await mkdir(cacheDirectory, { recursive: true });
+  const before = await readdir(cacheDirectory);
+  const impossible = bootLab({ berth: false, packages: ['berth-no-such-package'] });
+  await assert.rejects(impossible, /Unable to locate package berth-no-such-package/);
     const layers = (await readdir(cacheDirectory)).filter(
       (name) => !before.includes(name) && name !== 'lock',
     );
