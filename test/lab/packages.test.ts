@@ -25,9 +25,9 @@ labTest(
   'says what apt says about a package that it cannot install, and keeps nothing half-made',
   async () => {
     await mkdir(cacheDirectory, { recursive: true });
-  const before = await readdir(cacheDirectory);
-  const impossible = bootLab({ berth: false, packages: ['berth-no-such-package'] });
-  await assert.rejects(impossible, /Unable to locate package berth-no-such-package/);
+    const before = await readdir(cacheDirectory);
+    const impossible = bootLab({ berth: false, packages: ['berth-no-such-package'] });
+    await assert.rejects(impossible, /Unable to locate package berth-no-such-package/);
     const layers = (await readdir(cacheDirectory)).filter(
       (name) => !before.includes(name) && name !== 'lock',
     );
