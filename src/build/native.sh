@@ -36,3 +36,9 @@ if newer build/bin/berth-claim $claim/*.c $claim/*.h package.json; then
   # shellcheck disable=SC2086
   $compiler $warnings -O2 -fanalyzer ${CFLAGS--static} "-DVERSION=\"$version\"" -o build/bin/berth-claim $claim/*.c
 fi
+
+# What the tests send against berth.
+if newer build/bin/thief test/thieves/thief.c; then
+  # shellcheck disable=SC2086
+  $CC $warnings $hardening -fanalyzer ${CFLAGS-} -o build/bin/thief test/thieves/thief.c
+fi
