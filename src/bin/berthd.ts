@@ -7,6 +7,9 @@ import { Log } from '../daemon/log.js';
 import { ownPolicy, systemPolicy } from '../daemon/policy.js';
 import { BerthError, exitStatuses, messageOf } from '../model/errors.js';
 import { defaultControlPath } from '../protocol/messages.js';
+import { isVault } from '../daemon/vault.js';
+import { openFdStore } from '../systemd/fd-store.js';
+import { takeListenFds } from '../systemd/listen-fds.js';
 import { createNotifier } from '../systemd/notify.js';
 import { version } from './version.js';
 
@@ -44,12 +47,15 @@ function readArguments(): { configDirectories: readonly string[]; controlPath: s
 
 function run(configDirectories: readonly string[], controlPath: string): void {
   const log = new Log();
-  const control = openControlSocket(controlPath, process.env);
+  const passed = takeListenFds(process.env);
+  const control = openControlSocket(controlPath, passed);
+  const store = control.activated ? openFdStore(process.env) : undefined;
   const daemon = new Daemon({
     configDirectories,
     control: control.fd,
     policy: control.activated ? systemPolicy : ownPolicy(process.geteuid?.() ?? 0),
     notifier: createNotifier(process.env),
+    ...(store === undefined ? {} : { vault: { store, passed: passed.filter(isVault) } }),
     log,
   });
   // A sign of life on a terminal that has gone must not end what holds every port.

@@ -13,6 +13,9 @@ import type { Log } from './log.js';
 import { handleRequest } from './methods.js';
 import type { Policy } from './policy.js';
 import { Table } from './table.js';
+import type { FdStore } from '../systemd/fd-store.js';
+import type { PassedFd } from '../systemd/listen-fds.js';
+import { recover, Vault } from './vault.js';
 
 export interface DaemonOptions {
   readonly configDirectories: readonly string[];
@@ -20,6 +23,8 @@ export interface DaemonOptions {
   readonly control: number;
   readonly policy: Policy;
   readonly notifier: Notifier;
+  /** Where the sockets outlive berthd, and what an earlier one left there. Without it they go with the process. */
+  readonly vault?: { readonly store: FdStore; readonly passed: readonly PassedFd[] };
   readonly log: Log;
 }
 
@@ -32,6 +37,7 @@ export class Daemon {
   readonly #options: DaemonOptions;
   readonly #table = new Table();
   readonly #claims: Claims;
+  readonly #vault: Vault | undefined;
   #server: ControlServer | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #watchdogTimer: NodeJS.Timeout | undefined;
@@ -42,12 +48,17 @@ export class Daemon {
 
   constructor(options: DaemonOptions) {
     this.#options = options;
-    this.#claims = new Claims(this.#table, options.log);
+    this.#claims = new Claims(this.#table, options.log, () => {
+      this.#save();
+    });
+    this.#vault = options.vault && new Vault(options.vault.store, options.vault.passed);
   }
 
   /** Holds all that can be held, opens the control socket, and says READY=1. */
   start(): void {
-    const { control, policy, notifier, log } = this.#options;
+    const { control, policy, notifier, log, vault } = this.#options;
+    this.#table.restore(recover(vault?.passed ?? []));
+    this.#claims.recover();
     const { peerTimeoutSec } = this.#configure();
     const context = { table: this.#table, claims: this.#claims, policy, reload: () => this.reload() };
     this.#server = new ControlServer(control, {
@@ -80,7 +91,7 @@ export class Daemon {
     }
   }
 
-  /** Closes the control socket; the sockets go with the process. */
+  /** Before the process ends. With a vault all sockets stay as they are; without one they go. */
   stop(): void {
     this.#options.notifier.stopping();
     this.#server?.close();
@@ -88,7 +99,7 @@ export class Daemon {
     clearInterval(this.#watchdogTimer);
     this.#forgetObstacles();
     this.#claims.forget(() => false);
-    this.#table.apply([], new Set(), () => false);
+    if (this.#vault === undefined) this.#table.apply([], new Set(), () => false);
   }
 
   #configure(): { mistakes: string[]; peerTimeoutSec: number } {
@@ -102,6 +113,7 @@ export class Daemon {
     });
     this.#claims.forget((name) => this.#table.get(name) !== undefined);
     this.#afterHolding();
+    this.#save();
     return { mistakes, peerTimeoutSec: loaded.settings.peerTimeoutSec };
   }
 
@@ -110,7 +122,12 @@ export class Daemon {
       this.#table.hold();
     });
     this.#afterHolding();
+    this.#save();
     this.#options.notifier.status(this.#summary());
+  }
+
+  #save(): void {
+    this.#vault?.save(this.#table.stored());
   }
 
   /** Says what is new about sockets that cannot be held, and arranges for the next try. */

@@ -3,6 +3,7 @@ import type { Reservation } from '../model/reservation.js';
 import { findHolder } from './holder.js';
 import { HeldSocket, holdError, holdKey, holdRequests } from './held-socket.js';
 import type { HoldRequest } from './held-socket.js';
+import type { Stored } from './vault.js';
 
 /** One socket of a reservation: held, or the reason why not and who is in the way. */
 export interface Slot {
@@ -40,6 +41,28 @@ export class Table {
 
   *slots(): IterableIterator<Slot> {
     for (const { slots } of this.#entries.values()) yield* slots;
+  }
+
+  /** Begins with what an earlier berthd held. Takes the descriptors over. */
+  restore(stored: readonly Stored[]): void {
+    for (const { reservation, fds } of stored) {
+      const slots = holdRequests(reservation).map((request, index): Slot => {
+        const fd = fds[index];
+        return fd === undefined ? { request } : { request, socket: HeldSocket.adopt(request, fd) };
+      });
+      this.#entries.set(reservation.name, { reservation, slots, changed: Date.now() });
+    }
+  }
+
+  /** What is held, to be stored. The descriptors stay the table's. */
+  stored(): Stored[] {
+    return [...this.#entries.values()].map(({ reservation, slots }) => {
+      const held = slots.flatMap(({ socket }) => socket ?? []);
+      return {
+        reservation: { ...reservation, sockets: held.map(({ request }) => request.spec) },
+        fds: held.map(({ fd }) => fd),
+      };
+    });
   }
 
   /**
@@ -119,11 +142,11 @@ export class Table {
 
 function open(request: HoldRequest, leaving: readonly HeldSocket[]): HeldSocket {
   try {
-    return new HeldSocket(request);
+    return HeldSocket.bind(request);
   } catch (error) {
     const siblings = leaving.filter((socket) => overlaps(socket.request, request));
     if (siblings.length === 0 || !isSystemError(error) || error.code !== 'EADDRINUSE') throw error;
-    return new HeldSocket(request, siblings);
+    return HeldSocket.bind(request, siblings);
   }
 }
 
