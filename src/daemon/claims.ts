@@ -53,6 +53,14 @@ export class Claims {
     return this.#claimants.has(name);
   }
 
+  /** True while a claimant's end would be missed if nobody watched: a unit that says Done itself needs no watching. */
+  get watching(): boolean {
+    return [...this.#claimants].some(([name, claimants]) => {
+      const entry = this.#table.get(name)?.reservation;
+      return entry?.handoff === 'exec' || [...claimants.values()].some(({ unit }) => unit === undefined);
+    });
+  }
+
   /** Makes the sockets ready and hands over duplicates. Throws a BerthError when that cannot be done for all of them. */
   grant({ reservation, slots }: Entry, peer: Peer, form: ClaimForm): Reply[] {
     const mode = modeOf(reservation, form);
