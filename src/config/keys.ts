@@ -38,7 +38,8 @@ type Mutable<T> = { -readonly [K in keyof T]: T[K] | undefined };
 /** A reservation while its files are read. Undefined is the default, and what an empty assignment goes back to. */
 export interface Draft {
   listens: Listen[];
-  readonly options: Partial<Mutable<SocketOptions>>;
+  readonly options: Partial<Mutable<Omit<SocketOptions, 'symlinks'>>>;
+  symlinks: string[];
   protocol?: SocketProtocol | undefined;
   fdName?: string | undefined;
   unit?: string | undefined;
@@ -70,7 +71,7 @@ function listen(type: SocketType): Take {
   };
 }
 
-function option<K extends keyof SocketOptions>(
+function option<K extends keyof Draft['options'] & keyof SocketOptions>(
   name: K,
   parse: (text: string) => SocketOptions[K] | undefined,
 ): Take {
@@ -79,7 +80,7 @@ function option<K extends keyof SocketOptions>(
   });
 }
 
-function optional<K extends keyof SocketOptions>(
+function optional<K extends keyof Draft['options'] & keyof SocketOptions>(
   name: K,
   parse: (text: string) => SocketOptions[K] | undefined,
 ): Take {
@@ -117,12 +118,9 @@ function congestion(text: string): string {
 }
 
 const symlinks: Take = (draft, value, at) => {
-  if (value === '') {
-    draft.options.symlinks = undefined;
-    return;
-  }
-  const paths = splitWords(value, { escapes: 'plain' }).map(({ text }) => parseAbsolutePath(text));
-  draft.options.symlinks = [...(draft.options.symlinks ?? []), ...paths];
+  if (value === '') draft.symlinks = [];
+  for (const { text } of splitWords(value, { escapes: 'plain' }))
+    draft.symlinks.push(parseAbsolutePath(text));
   draft.symlinksAt = at;
 };
 
@@ -133,7 +131,7 @@ export const socketKeys: ReadonlyMap<string, Take> = new Map(
     ListenDatagram: listen('datagram'),
     ListenSequentialPacket: listen('seqpacket'),
     SocketProtocol: filled((draft, value) => {
-      draft.protocol = parseChoice(value, socketProtocols);
+      draft.protocol = parseChoice(value.toLowerCase(), socketProtocols);
     }),
     BindIPv6Only: option('bindIPv6Only', bindIPv6Only),
     Backlog: option('backlog', whole(0, 2 ** 32 - 1)),

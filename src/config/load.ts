@@ -41,15 +41,19 @@ export function loadFiles(source: FileSource, files: readonly string[], services
   const mistakes: Mistake[] = [];
   const found: Found[] = [];
   let settings = defaultSettings;
-  for (const file of files) {
+  for (const file of new Set(files)) {
     const name = path.basename(file).replace(/\.conf$/, '');
     if (!file.endsWith('.conf')) {
       mistakes.push({ file, line: 1, key: '', message: "the file's name does not end in .conf" });
-    } else if (name === settingsName) {
-      settings = readSettings(firstFile(source, [path.dirname(file)], name, mistakes), mistakes);
-    } else {
-      const files = collect(source, name, file, [`${file}.d`]);
-      if (files !== undefined) found.push(files);
+      continue;
+    }
+    const isSettings = name === settingsName;
+    const files = collect(source, name, file, isSettings ? [] : [`${file}.d`]);
+    if (files === undefined) continue;
+    if (!isSettings) found.push(files);
+    else {
+      mistakes.push(...files.mistakes);
+      settings = readSettings(files.main, mistakes);
     }
   }
   return { ...assemble(found, services, mistakes), settings };

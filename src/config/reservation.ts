@@ -24,8 +24,10 @@ export interface Built {
   readonly mistakes: readonly Mistake[];
 }
 
-/** A socket has to be told from the others by its name alone, so this is also what LISTEN_FDNAMES can carry. */
+/** More would not fit into the environment at the handoff: LISTEN_FDNAMES is limited to 128 KiB (execve(2)). */
 const socketLimit = 10_000;
+/** Nobody reads further, and a file that was never meant for berth would else give one for each line. */
+const mistakeLimit = 100;
 
 const defaults: SocketOptions = {
   bindIPv6Only: 'default',
@@ -56,29 +58,38 @@ export function buildReservation(
 ): Built {
   const mistakes = files.flatMap((file) => file.mistakes);
   const attempt = attempter(mistakes);
-  attempt(at, '', () => {
+  const ownUnit = attempt(at, '', () => {
     checkReservationName(name);
+    return parseServiceUnit(`${name}.service`);
   });
-  const draft: Draft = { listens: [], options: {} };
+  const draft: Draft = { listens: [], options: {}, symlinks: [] };
   for (const file of files) {
-    for (const { section, ...place } of file.sections) checkSection(section, place, mistakes);
+    for (const { section, ...place } of file.sections) {
+      if (mistakes.length < mistakeLimit) checkSection(section, place, mistakes);
+    }
     for (const assignment of file.assignments) {
+      if (mistakes.length >= mistakeLimit) break;
       attempt(assignment, assignment.key, () => {
         takeAssignment(draft, assignment, name);
       });
     }
   }
   const sockets = draft.listens.slice(0, socketLimit).flatMap((listen) => {
+    if (mistakes.length >= mistakeLimit) return [];
     const spec = attempt(listen.at, listen.key, () => socketOf(listen, draft, services));
     return spec === undefined ? [] : [spec];
   });
+  if (mistakes.length >= mistakeLimit) {
+    const message = 'too many mistakes: the rest of the reservation is not looked at';
+    return { mistakes: [...inOrder(mistakes, files), { ...at, key: '', message }] };
+  }
   checkWhole(draft, sockets, at, mistakes);
-  const unit = draft.unit ?? attempt(at, 'Service', () => parseServiceUnit(`${name}.service`));
+  const unit = draft.unit ?? ownUnit;
   if (mistakes.length > 0 || unit === undefined) return { mistakes: inOrder(mistakes, files) };
   const reservation: Reservation = {
     name,
     sockets,
-    options: { ...defaults, ...given(draft.options) },
+    options: { ...defaults, ...given(draft.options), symlinks: draft.symlinks },
     fdName: draft.fdName ?? name,
     unit,
     handoff: draft.handoff ?? 'store',
@@ -174,7 +185,9 @@ function isIp(address: Address): boolean {
 
 /** What only the whole tells: the checks of systemd's socket_verify() that concern a reservation. */
 function checkWhole(draft: Draft, sockets: readonly SocketSpec[], at: Location, mistakes: Mistake[]): void {
-  if (draft.listens.length === 0) {
+  // An address that is wrong would else be missed a second time.
+  const incomplete = mistakes.some(({ key }) => key.startsWith('Listen'));
+  if (draft.listens.length === 0 && !incomplete) {
     mistakes.push({
       ...at,
       key: '',
@@ -186,7 +199,7 @@ function checkWhole(draft: Draft, sockets: readonly SocketSpec[], at: Location, 
     mistakes.push({ ...at, key: '', message: `more than ${socketLimit} sockets in one reservation` });
   }
   const paths = sockets.filter(({ address }) => address.family === 'unix').length;
-  if (draft.options.symlinks !== undefined && draft.symlinksAt !== undefined && paths !== 1) {
+  if (draft.symlinks.length > 0 && draft.symlinksAt !== undefined && paths !== 1 && !incomplete) {
     mistakes.push({
       ...draft.symlinksAt,
       key: 'Symlinks',

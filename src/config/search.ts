@@ -32,7 +32,7 @@ export function search(source: FileSource, directories: readonly string[]): Sear
   const mistakes: Mistake[] = [];
   const places = new Map<string, string>();
   const dropInPlaces = new Map<string, string[]>();
-  for (const directory of directories) {
+  for (const directory of directories.map(bare)) {
     for (const entry of attempt(() => source.list(directory), directory, mistakes) ?? []) {
       // As in systemd, hidden files are an editor's.
       if (entry.startsWith('.')) continue;
@@ -97,7 +97,7 @@ export function firstFile(
   name: string,
   mistakes: Mistake[],
 ): FoundFile | undefined {
-  for (const directory of directories) {
+  for (const directory of directories.map(bare)) {
     const file = `${directory}/${name}${suffix}`;
     const before = mistakes.length;
     const bytes = attempt(() => source.read(file), file, mistakes);
@@ -121,4 +121,8 @@ function attempt<T>(action: () => T, file: string, mistakes: Mistake[]): T | und
 /** strcmp(3)'s order, which does not depend on anybody's language. */
 function byBytes(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
+
+function bare(directory: string): string {
+  return directory.replace(/(?<=[^/])\/+$/, '');
 }

@@ -37,6 +37,8 @@ function peerTimeout(value: string): number {
 
 /** A settings file needs a screenful; the package reads it with regular expressions that are not meant for more. */
 const sizeLimit = 64 * 1024;
+/** There are fewer keys than this, so that what follows could only be more of the same mistakes. */
+const mistakeLimit = 100;
 
 /**
  * Reads berthd.conf, flat `KEY=VALUE` lines. A setting that is wrong is a mistake and keeps its default. Never throws.
@@ -53,8 +55,9 @@ export function parseSettings(
   if (bytes.length > sizeLimit) fail(1, '', `the file is larger than ${sizeLimit / 1024} KiB`);
   const { values, problem } = parseIni(text);
   if (problem !== undefined) fail(1, '', problem);
-  for (const [key, value] of Object.entries(values)) {
-    const line = lineOf(text, key);
+  const lines = linesOf(text);
+  for (const [key, value] of Object.entries(values).slice(0, mistakeLimit)) {
+    const line = lines.get(key) ?? 1;
     const take = settingsKeys.get(key);
     if (take === undefined) {
       fail(line, typeof value === 'object' && value !== null ? '' : key, unknown(key, value));
@@ -91,14 +94,13 @@ function parseIni(text: string): { values: Record<string, unknown>; problem?: st
   }
 }
 
-/** Where a key stands, which ini does not tell: the last line that assigns it, for that is the one that counts. */
-function lineOf(text: string, key: string): number {
-  const lines = text.split(/\r\n|\n|\r/);
-  const found = lines.findLastIndex((line) => {
-    const bare = line.trim();
-    if (bare.startsWith('[')) return bare.startsWith(`[${key}`);
-    const [name = ''] = bare.split('=', 1);
-    return name.trim().replace(/^["']|["']$|\[\]$/g, '') === key;
-  });
-  return found === -1 ? 1 : found + 1;
+/** Where each key stands, which ini does not tell: the last line that assigns it, for that is the one that counts. */
+function linesOf(text: string): Map<string, number> {
+  const lines = text.split(/\r\n|\n|\r/).map((line) => line.trim());
+  return new Map(
+    lines.map((line, index) => {
+      const name = line.startsWith('[') ? line.slice(1).split(']', 1) : line.split('=', 1);
+      return [(name[0] ?? '').trim().replace(/^["']|["']$|\[\]$/g, ''), index + 1];
+    }),
+  );
 }

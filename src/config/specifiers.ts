@@ -41,6 +41,7 @@ function expand(all: string, letter: string, name: string): string {
       return prefix;
     case 'i':
       return instance;
+    // A name has no backslash, so none of systemd's \xHH to resolve either.
     case 'I':
       return instance.replaceAll('-', '/');
     default:

@@ -96,8 +96,8 @@ class Reader {
         this.mistake(this.firstLine, `the line is longer than ${lineLimit / 1024 / 1024} MiB`);
       this.damaged = true;
     }
-    // What is damaged is thrown away in the end: only its length in lines still matters.
-    this.parts.push(this.damaged ? '' : continues ? `${(text ?? '').slice(0, -1)} ` : (text ?? ''));
+    // What is damaged is thrown away in the end: only where it ends still matters.
+    this.parts.push(this.damaged || text === undefined ? '' : continues ? `${text.slice(0, -1)} ` : text);
     if (!continues) this.end();
   }
 
