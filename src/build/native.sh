@@ -38,10 +38,10 @@ if newer build/bin/berth-claim $claim/*.c $claim/*.h package.json; then
 fi
 
 # What the tests, the benchmark and the demonstration run: one program a file.
-for source in test/thieves/*.c test/demo/*.c test/bench/*.c; do
-  program=build/bin/$(basename "$source" .c)
-  if newer "$program" "$source"; then
+for file in test/thieves/*.c test/demo/*.c test/bench/*.c; do
+  program=build/bin/$(basename "$file" .c)
+  if newer "$program" "$file"; then
     # shellcheck disable=SC2086
-    $CC $warnings $hardening -fanalyzer ${CFLAGS-} -o "$program" "$source"
+    $CC $warnings $hardening -fanalyzer ${CFLAGS-} -o "$program" "$file"
   fi
 done

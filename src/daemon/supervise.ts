@@ -2,7 +2,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { native, Prioritized, Readable } from '../native/index.js';
 import { cgroupEventsFile } from '../systemd/cgroup.js';
 import type { UnitCgroup } from '../systemd/cgroup.js';
-import { processesWithSockets } from '../systemd/processes.js';
+import { searchHeirs } from './heirs.js';
 
 /** A wait for the end of a claimant. After close() it reports nothing any more. */
 export interface Supervision {
@@ -57,15 +57,17 @@ export function superviseUnit({ path }: UnitCgroup, ended: () => void): Supervis
  * sockets: a server that went into the background lives on in its child.
  */
 export function superviseProcess(pidfd: number, inodes: ReadonlySet<number>, ended: () => void): Supervision {
-  let current = watchFd(pidfd, Readable, () => true, next);
-  function next(): void {
-    for (const pid of processesWithSockets(inodes)) {
-      const heir = pid === process.pid ? undefined : native.pidfdOpen(pid);
-      if (heir === undefined) continue;
-      current = watchFd(heir, Readable, () => true, next);
-      return;
-    }
-    ended();
+  let current = watchFd(pidfd, Readable, () => true, search);
+  function search(): void {
+    current = searchHeirs(inodes, (heirs) => {
+      for (const pid of heirs) {
+        const heir = native.pidfdOpen(pid);
+        if (heir === undefined) continue;
+        current = watchFd(heir, Readable, () => true, search);
+        return;
+      }
+      ended();
+    });
   }
   return {
     close: () => {
