@@ -98,7 +98,10 @@ export class Claims {
       superviseProcess(peer.takePidfd(), new Set(sockets.map(({ inode }) => inode)), ended);
     const claimant: Claimant = {
       pid: peer.pid,
-      command: commandOf(peer.pid),
+      // When somebody asks: by then berth-claim has become the service.
+      get command() {
+        return commandOf(peer.pid);
+      },
       ...(peer.unit === undefined ? {} : { unit: peer.unit.unit }),
       since: Date.now(),
       supervision,
