@@ -1,6 +1,12 @@
 import type { TestContext } from 'node:test';
 import { HeldSocket, type HoldRequest } from '../../src/daemon/held-socket.js';
-import type { Address, Reservation, SocketOptions, SocketSpec, WhileStopped } from '../../src/model/reservation.js';
+import type {
+  Address,
+  Reservation,
+  SocketOptions,
+  SocketSpec,
+  WhileStopped,
+} from '../../src/model/reservation.js';
 import type { BoundAddress } from '../../src/native/index.js';
 
 /** The defaults of systemd.socket(5), as src/config gives them. */
@@ -21,7 +27,11 @@ export const defaultOptions: SocketOptions = {
   removeOnStop: false,
 };
 
-export function spec(type: SocketSpec['type'], address: Address, protocol?: SocketSpec['protocol']): SocketSpec {
+export function spec(
+  type: SocketSpec['type'],
+  address: Address,
+  protocol?: SocketSpec['protocol'],
+): SocketSpec {
   const at = { file: 'x.conf', line: 1 };
   return { type, address, listen: 'as written', at, ...(protocol === undefined ? {} : { protocol }) };
 }

@@ -17,7 +17,9 @@ export function randomLoopback(): string {
 export function freePort(): number {
   for (;;) {
     const port = randomInt(10_000, 32_000);
-    if ((['stream', 'datagram'] as const).every((kind) => canBind(kind, { family: 'inet6', host: '::', port })))
+    if (
+      (['stream', 'datagram'] as const).every((kind) => canBind(kind, { family: 'inet6', host: '::', port }))
+    )
       return port;
   }
 }
@@ -92,9 +94,11 @@ export function receiveText(fd: number): string | undefined {
 function canBind(kind: Kind, address: BoundAddress): boolean {
   const fd = openSocket(kind, address.family);
   try {
-    return outcome(() => {
-      native.bind(fd, address);
-    }) === 'ok';
+    return (
+      outcome(() => {
+        native.bind(fd, address);
+      }) === 'ok'
+    );
   } finally {
     closeSync(fd);
   }
@@ -114,7 +118,11 @@ export function steal(kind: Kind, address: BoundAddress, v6only = false): string
       for (const option of disguise) set(fd, option, true);
       if (v6only) set(fd, 'IPV6_V6ONLY', true, 'IPPROTO_IPV6');
       native.bind(fd, address);
-      const listening = kind === 'stream' && outcome(() => { native.listen(fd, 1); }) === 'ok';
+      const listening =
+        kind === 'stream' &&
+        outcome(() => {
+          native.listen(fd, 1);
+        }) === 'ok';
       return [`${disguise.join('+') || 'plain'}: bound${listening ? ', listening' : ''}`];
     } catch (error) {
       if (!isSystemError(error) || error.code !== 'EADDRINUSE') throw error;

@@ -55,7 +55,13 @@ describe('listenHeld', () => {
     const client = connect(t, 'stream', address);
     const server = accept(t, fd);
     unlisten(fd);
-    assert.equal(outcome(() => { native.listen(fd, 16); }), 'EADDRINUSE', 'a plain listen(2) cannot');
+    assert.equal(
+      outcome(() => {
+        native.listen(fd, 16);
+      }),
+      'EADDRINUSE',
+      'a plain listen(2) cannot',
+    );
     const fds = openFds();
     native.listenHeld(fd, 16);
     assert.deepEqual(openFds(), fds, 'the guard is gone');
@@ -87,7 +93,12 @@ describe('listenHeld', () => {
     set(fd, 'SO_REUSEADDR', false);
     const before = sharing(fd);
     const fds = openFds();
-    assert.equal(outcome(() => { native.listenHeld(fd, 1); }), 'EADDRINUSE');
+    assert.equal(
+      outcome(() => {
+        native.listenHeld(fd, 1);
+      }),
+      'EADDRINUSE',
+    );
     assert.deepEqual(sharing(fd), before);
     assert.deepEqual(openFds(), fds);
   });
@@ -179,7 +190,11 @@ describe('bindBeside', () => {
       closing(t, current);
       for (const thief of thieves) {
         const loot = await thief.stop();
-        assert.deepEqual({ binds: loot.binds, listens: loot.listens }, { binds: 0, listens: 0 }, `of ${swaps}`);
+        assert.deepEqual(
+          { binds: loot.binds, listens: loot.listens },
+          { binds: 0, listens: 0 },
+          `of ${swaps}`,
+        );
       }
     });
   }
@@ -194,7 +209,9 @@ describe('bindBeside', () => {
     const before = [sharing(ours), sharing(other)];
     const next = closing(t, openSocket('stream', 'inet'));
     assert.equal(
-      outcome(() => { native.bindBeside(next, inet('0.0.0.0', port), [ours]); }),
+      outcome(() => {
+        native.bindBeside(next, inet('0.0.0.0', port), [ours]);
+      }),
       'EADDRINUSE',
       'a socket that is not named stays in the way',
     );

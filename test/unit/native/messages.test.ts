@@ -106,12 +106,27 @@ describe('send and receive', () => {
     const [one, other] = native.socketpair(constant('SOCK_SEQPACKET'));
     closing(t, one);
     closeSync(other);
-    assert.equal(outcome(() => native.send(one, bytes('x'), [])), 'EPIPE');
-    assert.equal(outcome(() => native.send(9999, bytes('x'), [])), 'EBADF');
-    assert.equal(outcome(() => native.receive(9999, true, 0)), 'EBADF');
+    assert.equal(
+      outcome(() => native.send(one, bytes('x'), [])),
+      'EPIPE',
+    );
+    assert.equal(
+      outcome(() => native.send(9999, bytes('x'), [])),
+      'EBADF',
+    );
+    assert.equal(
+      outcome(() => native.receive(9999, true, 0)),
+      'EBADF',
+    );
     const [alive] = pair(t);
-    assert.equal(outcome(() => native.send(alive, bytes('x'), [9999])), 'EBADF');
-    assert.equal(outcome(() => native.send(alive, Buffer.alloc(1 << 22), [])), 'EMSGSIZE');
+    assert.equal(
+      outcome(() => native.send(alive, bytes('x'), [9999])),
+      'EBADF',
+    );
+    assert.equal(
+      outcome(() => native.send(alive, Buffer.alloc(1 << 22), [])),
+      'EMSGSIZE',
+    );
   });
 
   it('want a buffer and a list of numbers', (t) => {
@@ -128,6 +143,9 @@ describe('duplicate and socketpair', () => {
       () => native.duplicate(9999),
       (error) => isSystemError(error) && error.code === 'EBADF' && error.syscall === 'dup',
     );
-    assert.equal(outcome(() => native.socketpair(9999)), 'EINVAL');
+    assert.equal(
+      outcome(() => native.socketpair(9999)),
+      'EINVAL',
+    );
   });
 });

@@ -37,7 +37,11 @@ function firstEvent(fd: number, events: number): Promise<number> {
 function inProcess(program: string): { status: number | null; out: string; err: string } {
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
-    ['--input-type=module', '-e', `import { native, constant, Readable, Writable } from ${module};\n${program}`],
+    [
+      '--input-type=module',
+      '-e',
+      `import { native, constant, Readable, Writable } from ${module};\n${program}`,
+    ],
     { encoding: 'utf8', timeout: 20_000 },
   );
   return { status, out: stdout, err: stderr };
@@ -182,7 +186,10 @@ describe('watch', () => {
         Promise.resolve().then(() => console.log('promise', calls));
         process.nextTick(() => console.log('tick', calls));
       });`);
-    assert.deepEqual({ status, out }, { status: 0, out: 'call 1\ntick 1\npromise 1\ncall 2\ntick 2\npromise 2\n' });
+    assert.deepEqual(
+      { status, out },
+      { status: 0, out: 'call 1\ntick 1\npromise 1\ncall 2\ntick 2\npromise 2\n' },
+    );
   });
 
   it('is let go with the garbage, without harm', () => {
