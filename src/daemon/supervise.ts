@@ -1,4 +1,5 @@
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync, watch as watchDirectory } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { native, Prioritized, Readable } from '../native/index.js';
 import { cgroupEventsFile } from '../systemd/cgroup.js';
 import type { UnitCgroup } from '../systemd/cgroup.js';
@@ -53,6 +54,30 @@ export function superviseUnit({ path }: UnitCgroup, ended: () => void): Supervis
 }
 
 /**
+ * Waits until systemd has removed a unit's cgroup, as it does when the unit is inactive or failed. Between the commands
+ * of a unit its cgroup may be empty for a moment, and yet the unit is starting. Undefined as for superviseUnit.
+ */
+export function superviseCgroup({ path }: UnitCgroup, ended: () => void): Supervision | undefined {
+  const file = cgroupEventsFile(path);
+  if (file === undefined) return undefined;
+  const cgroup = dirname(file);
+  try {
+    // poll(2) on cgroup.events does not tell of the removal; inotify(7) on the directory above does (IN_DELETE).
+    const watcher = watchDirectory(dirname(cgroup), (_event, name) => {
+      if (name !== basename(cgroup) || existsSync(cgroup)) return;
+      watcher.close();
+      ended();
+    });
+    watcher.on('error', () => {
+      watcher.close();
+    });
+    return watcher;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
  * Waits for the end of a process, whose pidfd it takes over, and then for that of each process that still has one of the
  * sockets: a server that went into the background lives on in its child.
  */
@@ -61,7 +86,7 @@ export function superviseProcess(pidfd: number, inodes: ReadonlySet<number>, end
   function search(): void {
     current = searchHeirs(inodes, (heirs) => {
       for (const pid of heirs) {
-        const heir = native.pidfdOpen(pid);
+        const heir = pid === 1 ? undefined : native.pidfdOpen(pid);
         if (heir === undefined) continue;
         current = watchFd(heir, Readable, () => true, search);
         return;
