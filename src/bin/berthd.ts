@@ -25,6 +25,9 @@ Holds the sockets of all reservations and hands them to the services they are fo
 More in berthd(8).
 `;
 
+/** berth.service takes this one for a good end after which berthd is not to be restarted. */
+const idleExitStatus = 75;
+
 function readArguments(): { configDirectories: readonly string[]; controlPath: string } | undefined {
   const { values } = parseArgs({
     options: {
@@ -56,6 +59,10 @@ function run(configDirectories: readonly string[], controlPath: string): void {
     policy: control.activated ? systemPolicy : ownPolicy(process.geteuid?.() ?? 0),
     notifier: createNotifier(process.env),
     ...(store === undefined ? {} : { vault: { store, passed: passed.filter(isVault) } }),
+    // Only managers that can keep the sockets of a stopped service set FDSTORE (systemd.exec(5), since 254).
+    ...(store === undefined || process.env['FDSTORE'] === undefined
+      ? {}
+      : { idleExit: () => process.exit(idleExitStatus) }),
     log,
   });
   // A sign of life on a terminal that has gone must not end what holds every port.

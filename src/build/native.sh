@@ -37,8 +37,11 @@ if newer build/bin/berth-claim $claim/*.c $claim/*.h package.json; then
   $compiler $warnings -O2 -fanalyzer ${CFLAGS--static} "-DVERSION=\"$version\"" -o build/bin/berth-claim $claim/*.c
 fi
 
-# What the tests send against berth.
-if newer build/bin/thief test/thieves/thief.c; then
-  # shellcheck disable=SC2086
-  $CC $warnings $hardening -fanalyzer ${CFLAGS-} -o build/bin/thief test/thieves/thief.c
-fi
+# What the tests, the benchmark and the demonstration run: one program a file.
+for file in $(find test -name '*.c'); do
+  program=build/bin/$(basename "$file" .c)
+  if newer "$program" "$file"; then
+    # shellcheck disable=SC2086
+    $CC $warnings $hardening -fanalyzer ${CFLAGS-} -o "$program" "$file"
+  fi
+done

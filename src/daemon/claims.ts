@@ -7,7 +7,7 @@ import { claimReply } from '../protocol/replies.js';
 import type { ClaimMode, Reply } from '../protocol/replies.js';
 import { defaultCgroup, unitOfProcess } from '../systemd/cgroup.js';
 import type { UnitCgroup } from '../systemd/cgroup.js';
-import { commandOf, socketOwners } from '../systemd/processes.js';
+import { commandOf, processesWithSockets } from '../systemd/processes.js';
 import type { HeldSocket } from './held-socket.js';
 import type { Log } from './log.js';
 import { superviseCgroup, superviseProcess, superviseUnit } from './supervise.js';
@@ -53,6 +53,14 @@ export class Claims {
     return this.#claimants.has(name);
   }
 
+  /** True while a claimant's end would be missed if nobody watched: a unit that says Done itself needs no watching. */
+  get watching(): boolean {
+    return [...this.#claimants].some(([name, claimants]) => {
+      const entry = this.#table.get(name)?.reservation;
+      return entry?.handoff === 'exec' || [...claimants.values()].some(({ unit }) => unit === undefined);
+    });
+  }
+
   /** Makes the sockets ready and hands over duplicates. Throws a BerthError when that cannot be done for all of them. */
   grant({ reservation, slots }: Entry, peer: Peer, form: ClaimForm): Reply[] {
     const mode = modeOf(reservation, form);
@@ -90,7 +98,7 @@ export class Claims {
   recover(): void {
     const inodes = new Set([...this.#table.slots()].flatMap(({ socket }) => socket?.inode ?? []));
     if (inodes.size === 0) return;
-    const owners = socketOwners(inodes);
+    const owners = processesWithSockets(inodes);
     for (const { reservation, slots } of this.#table.entries()) {
       const sockets = slots.flatMap(({ socket }) => socket ?? []);
       const pids = new Set(sockets.flatMap(({ inode }) => owners.get(inode) ?? []));
@@ -156,7 +164,10 @@ export class Claims {
       superviseProcess(follower.takePidfd(), new Set(sockets.map(({ inode }) => inode)), ended);
     const claimant: Claimant = {
       pid: follower.pid,
-      command: commandOf(follower.pid),
+      // When somebody asks: by then berth-claim has become the service.
+      get command() {
+        return commandOf(follower.pid);
+      },
       ...(cgroup === undefined ? {} : { unit }),
       since: Date.now(),
       supervision: (cgroup && supervise(cgroup, ended)) ?? pidfd(),

@@ -17,6 +17,8 @@ export interface MethodContext {
   readonly claims: Claims;
   readonly policy: Policy;
   readonly reload: () => { mistakes: readonly string[]; failures: readonly string[] };
+  /** Reloads if files have come or gone since the last time. */
+  readonly refresh: () => void;
 }
 
 /** Answers one request of a connection. Throws a BerthError when it is refused. */
@@ -45,11 +47,15 @@ function find(table: Table, name: unknown): Entry {
 }
 
 /** Both methods of berth-claim: granted to the reservation's unit and to root. */
-function claim({ table, claims, policy }: MethodContext, request: Request, connection: number): Reply[] {
+function claim(context: MethodContext, request: Request, connection: number): Reply[] {
+  const { table, claims, policy } = context;
   const form = claimForms.find((candidate) => candidate === request.parameters['form']);
   if (form === undefined)
     throw new BerthError('BadMessage', `a claim has one of the forms ${claimForms.join(', ')}`);
-  const entry = find(table, request.parameters['name']);
+  const name = request.parameters['name'];
+  // An admin who wrote a file and reloaded systemd expects the unit to start.
+  if (typeof name === 'string' && table.get(name) === undefined) context.refresh();
+  const entry = find(table, name);
   const peer = identifyPeer(connection);
   try {
     policy.checkClaim(peer, entry.reservation);

@@ -3,7 +3,7 @@ import { basename, dirname } from 'node:path';
 import { native, Prioritized, Readable } from '../native/index.js';
 import { cgroupEventsFile } from '../systemd/cgroup.js';
 import type { UnitCgroup } from '../systemd/cgroup.js';
-import { otherOwners } from '../systemd/processes.js';
+import { searchHeirs } from './heirs.js';
 
 /** A wait for the end of a claimant. After close() it reports nothing any more. */
 export interface Supervision {
@@ -82,15 +82,17 @@ export function superviseCgroup({ path }: UnitCgroup, ended: () => void): Superv
  * sockets: a server that went into the background lives on in its child.
  */
 export function superviseProcess(pidfd: number, inodes: ReadonlySet<number>, ended: () => void): Supervision {
-  let current = watchFd(pidfd, Readable, () => true, next);
-  function next(): void {
-    for (const pid of otherOwners(inodes)) {
-      const heir = pid === 1 ? undefined : native.pidfdOpen(pid);
-      if (heir === undefined) continue;
-      current = watchFd(heir, Readable, () => true, next);
-      return;
-    }
-    ended();
+  let current = watchFd(pidfd, Readable, () => true, search);
+  function search(): void {
+    current = searchHeirs(inodes, (heirs) => {
+      for (const pid of heirs) {
+        const heir = pid === 1 ? undefined : native.pidfdOpen(pid);
+        if (heir === undefined) continue;
+        current = watchFd(heir, Readable, () => true, search);
+        return;
+      }
+      ended();
+    });
   }
   return {
     close: () => {

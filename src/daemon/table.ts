@@ -75,9 +75,10 @@ export class Table {
     keep: ReadonlySet<string>,
     inUse: (name: string) => boolean,
   ): void {
+    const known = new Set(reservations.map(({ name }) => name));
     const kept = [...this.#entries.values()]
       .map((entry) => entry.reservation)
-      .filter(({ name }) => keep.has(name));
+      .filter(({ name }) => keep.has(name) && !known.has(name));
     const pool = new Map<string, HeldSocket>();
     for (const { socket } of this.slots())
       if (socket !== undefined) pool.set(holdKey(socket.request), socket);

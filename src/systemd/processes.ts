@@ -30,33 +30,28 @@ export function describeProcess({ pid, command, unit }: ProcessName): string {
 }
 
 /**
- * The processes that have these sockets open, by inode, from a look through /proc/PID/fd: what is not ours to see
+ * Which processes have one of these sockets open, by inode, by a look through /proc/PID/fd: what is not ours to see
  * (ptrace(2), PTRACE_MODE_READ_FSCREDS) is passed over. Slow with many processes: for messages and rare events only.
  */
-export function socketOwners(inodes: ReadonlySet<number>): Map<number, number[]> {
-  const owners = new Map<number, number[]>();
+export function processesWithSockets(inodes: ReadonlySet<number>): Map<number, number[]> {
+  const found = new Map<number, number[]>();
   for (const pid of readdirSync('/proc').map(Number)) {
     if (!(pid > 0)) continue;
-    for (const inode of new Set(socketsOf(pid))) {
+    for (const inode of socketsOf(pid)) {
       if (!inodes.has(inode)) continue;
-      const pids = owners.get(inode);
-      if (pids === undefined) owners.set(inode, [pid]);
-      else pids.push(pid);
+      const pids = found.get(inode);
+      if (pids === undefined) found.set(inode, [pid]);
+      else if (!pids.includes(pid)) pids.push(pid);
     }
   }
-  return owners;
-}
-
-/** The processes, this one left out, that have any of these sockets open. */
-export function otherOwners(inodes: ReadonlySet<number>): number[] {
-  return [...new Set([...socketOwners(inodes).values()].flat())].filter((pid) => pid !== process.pid);
+  return found;
 }
 
 function socketsOf(pid: number): number[] {
   try {
     return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
       const match = /^socket:\[(\d+)\]$/.exec(linkOf(`/proc/${pid}/fd/${fd}`));
-      return match === null ? [] : [Number(match[1])];
+      return match === null ? [] : Number(match[1]);
     });
   } catch {
     return [];

@@ -195,7 +195,11 @@ static napi_value poll_now(napi_env env, napi_callback_info info) {
     if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
         return NULL;
     struct pollfd entry = {.fd = fd, .events = POLLIN | POLLOUT | POLLRDHUP};
-    if (poll(&entry, 1, 0) < 0)
+    int result;
+    do
+        result = poll(&entry, 1, 0);
+    while (result < 0 && errno == EINTR);
+    if (result < 0)
         return throw_errno(env, errno, "poll");
     return make_int(env, entry.revents);
 }
