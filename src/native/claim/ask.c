@@ -67,6 +67,13 @@ static size_t take_fds(struct msghdr *message, struct handoff *handoff, const ch
     return count;
 }
 
+static size_t count_names(const char *names) {
+    size_t count = *names != '\0';
+    for (; *names != '\0'; names++)
+        count += *names == ':';
+    return count;
+}
+
 /* Receives one packet; returns how many descriptors are still to come. */
 static size_t receive(int fd, const char *name, struct handoff *handoff) {
     static char answer[MAX_PACKET], reason[1024];
@@ -96,6 +103,8 @@ static size_t receive(int fd, const char *name, struct handoff *handoff) {
         handoff->names[used++] = ':';
     if (!copy_string(answer + end, handoff->names + used, MAX_NAMES - used))
         refuse(name, "the names of its descriptors are longer than an environment variable can be (128 KiB)");
+    if (count_names(handoff->names + used) != count)
+        refuse(name, "berthd's answer has not a name for each descriptor");
     return left;
 }
 
