@@ -31,12 +31,11 @@ export function dropInDirectories(name: string): string[] {
   const parts = parseUnitName(name);
   if (parts === undefined) return [];
   const template = templateOf(name);
-  const own = [`${name}.d`, ...(template === undefined ? [] : [`${template}.d`])];
-  // foo-bar-.service.d and foo-.service.d for foo-bar-baz.service.
+  const own = [`${name}.d`, ...(template === undefined ? [] : dropInDirectories(template))];
+  // foo-bar-.service.d and foo-.service.d for foo-bar-baz.service. The prefix of a template is a plain name.
   const dash = parts.prefix.replace(/-$/, '').lastIndexOf('-');
   if (dash === -1) return own;
-  return [
-    ...own,
-    ...dropInDirectories(formatUnitName({ ...parts, prefix: parts.prefix.slice(0, dash + 1) })),
-  ];
+  const instance = parts.instance === '' ? undefined : parts.instance;
+  const shorter = formatUnitName({ ...parts, instance, prefix: parts.prefix.slice(0, dash + 1) });
+  return [...own, ...dropInDirectories(shorter)];
 }

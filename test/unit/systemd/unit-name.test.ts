@@ -40,6 +40,7 @@ describe('dropInDirectories', () => {
     assert.deepEqual(dropInDirectories('foo-bar@x.service'), [
       'foo-bar@x.service.d',
       'foo-bar@.service.d',
+      'foo-.service.d',
       'foo-@x.service.d',
       'foo-@.service.d',
     ]);

@@ -21,6 +21,7 @@ const files = {
   'etc/systemd/system/foo-bar@x.service.d/40-instance.conf': dropIn,
   'etc/systemd/system/foo-.service.d/50-prefix.conf': dropIn,
   'etc/systemd/system/foo-@x.service.d/51-prefix.conf': dropIn,
+  'etc/systemd/system/foo-@.service.d/52-prefix.conf': dropIn,
   'etc/systemd/system/service.d/05-type.conf': dropIn,
   'run/systemd/system/service.d/10-vendor.conf': dropIn,
   'usr/lib/systemd/system/foo-bar-baz.service': unit,
