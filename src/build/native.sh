@@ -36,3 +36,12 @@ if newer build/bin/berth-claim $claim/*.c $claim/*.h package.json; then
   # shellcheck disable=SC2086
   $compiler $warnings -O2 -fanalyzer ${CFLAGS--static} "-DVERSION=\"$version\"" -o build/bin/berth-claim $claim/*.c
 fi
+
+# What the tests, the benchmark and the demonstration run: one program a file.
+for file in test/thieves/*.c test/demo/*.c test/bench/*.c; do
+  program=build/bin/$(basename "$file" .c)
+  if newer "$program" "$file"; then
+    # shellcheck disable=SC2086
+    $CC $warnings $hardening -fanalyzer ${CFLAGS-} -o "$program" "$file"
+  fi
+done

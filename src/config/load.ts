@@ -16,6 +16,8 @@ export interface Configuration {
   readonly mistakes: readonly Mistake[];
   /** The names of the reservations that are configured but not among `reservations`, for their mistakes. */
   readonly broken: readonly string[];
+  /** False when a directory could not be read: then what else is configured is not known. */
+  readonly complete: boolean;
   readonly settings: Settings;
 }
 
@@ -30,7 +32,7 @@ export function loadConfiguration(
   const settingsFile = firstFile(source, directories, settingsName, all);
   const settings = readSettings(settingsFile, all);
   const files = found.filter(({ name }) => name !== settingsName);
-  return { ...assemble(files, services, all), settings };
+  return { ...assemble(files, services, all), complete: mistakes.length === 0, settings };
 }
 
 /**
@@ -56,7 +58,7 @@ export function loadFiles(source: FileSource, files: readonly string[], services
       settings = readSettings(files.main, mistakes);
     }
   }
-  return { ...assemble(found, services, mistakes), settings };
+  return { ...assemble(found, services, mistakes), complete: true, settings };
 }
 
 function readSettings(file: FoundFile | undefined, mistakes: Mistake[]): Settings {
@@ -70,7 +72,7 @@ function assemble(
   found: readonly Found[],
   services: Services,
   before: readonly Mistake[],
-): Omit<Configuration, 'settings'> {
+): Omit<Configuration, 'settings' | 'complete'> {
   const mistakes = [...before];
   const broken = new Set<string>();
   const built: Reservation[] = [];

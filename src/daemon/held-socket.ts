@@ -59,16 +59,28 @@ export class HeldSocket {
   /** What the kernel refused of its options, for the log. */
   readonly warnings: string[] = [];
 
+  private constructor(request: HoldRequest, address: BoundAddress, open: (socket: HeldSocket) => number) {
+    this.#request = request;
+    this.address = address;
+    this.#fd = open(this);
+    this.#inode = fstatSync(this.#fd).ino;
+  }
+
   /**
    * Binds. `siblings` are held sockets that this one overlaps with and will replace: they stay bound meanwhile. Throws
    * the SystemError of the call that failed; then nothing is held.
    */
-  constructor(request: HoldRequest, siblings: readonly HeldSocket[] = []) {
-    this.#request = request;
-    this.address = resolveAddress(request.spec);
-    this.#fd = this.#open(siblings.map(({ fd }) => fd));
-    this.#inode = fstatSync(this.#fd).ino;
-    if (request.whileStopped === 'queue') this.#receive();
+  static bind(request: HoldRequest, siblings: readonly HeldSocket[] = []): HeldSocket {
+    const held = new HeldSocket(request, resolveAddress(request.spec), (socket) =>
+      socket.#open(siblings.map(({ fd }) => fd)),
+    );
+    if (request.whileStopped === 'queue') held.#receive();
+    return held;
+  }
+
+  /** Takes a descriptor over that an earlier berthd bound by this request, in whatever state it is. */
+  static adopt(request: HoldRequest, fd: number): HeldSocket {
+    return new HeldSocket(request, native.getsockname(fd), () => fd);
   }
 
   /** Lent for a handoff: it stays berthd's. */
@@ -112,6 +124,24 @@ export class HeldSocket {
     native.setBlocking(this.#fd);
     this.#receive();
     return repaired;
+  }
+
+  /**
+   * Lets a service that sets SO_REUSEADDR bind beside the hold, until endLoan() or rest(). The hold stays bound; whoever
+   * else sets SO_REUSEADDR could bind beside it, too.
+   */
+  lend(): void {
+    this.#set('SO_REUSEADDR', true);
+  }
+
+  /** Closed to everybody again; what has been bound beside the hold stays so. */
+  endLoan(): void {
+    this.#closeSharing();
+  }
+
+  /** Whether it is lent at this moment. */
+  get lent(): boolean {
+    return this.#isInet && !this.listening && this.#get('SO_REUSEADDR') !== 0;
   }
 
   /** The service has stopped: clients are refused, or wait for its next start. The port stays bound throughout. */

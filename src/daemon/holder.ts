@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { constant, native } from '../native/index.js';
 import { isSystemError } from '../model/errors.js';
 import type { SocketSpec } from '../model/reservation.js';
-import { describeProcess, nameProcess, processesWithSockets } from '../systemd/processes.js';
+import { describeProcess, nameProcess, otherOwners } from '../systemd/processes.js';
 
 /** Who keeps a socket from being bound: the process, if it may be seen, and how messages call it. */
 export interface Holder {
@@ -17,7 +17,9 @@ export interface Holder {
 export function findHolder(spec: SocketSpec): Holder | undefined {
   const inodes = new Set(inodesOn(spec));
   if (inodes.size === 0) return undefined;
-  const pid = processesWithSockets(inodes).find((candidate) => candidate !== process.pid);
+  const pid = [...processesWithSockets(inodes).values()]
+    .flat()
+    .find((candidate) => candidate !== process.pid);
   return pid === undefined ? undefined : { pid, description: describeProcess(nameProcess(pid)) };
 }
 

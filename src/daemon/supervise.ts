@@ -1,8 +1,9 @@
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync, watch as watchDirectory } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { native, Prioritized, Readable } from '../native/index.js';
 import { cgroupEventsFile } from '../systemd/cgroup.js';
 import type { UnitCgroup } from '../systemd/cgroup.js';
-import { processesWithSockets } from '../systemd/processes.js';
+import { searchHeirs } from './heirs.js';
 
 /** A wait for the end of a claimant. After close() it reports nothing any more. */
 export interface Supervision {
@@ -53,19 +54,45 @@ export function superviseUnit({ path }: UnitCgroup, ended: () => void): Supervis
 }
 
 /**
+ * Waits until systemd has removed a unit's cgroup, as it does when the unit is inactive or failed. Between the commands
+ * of a unit its cgroup may be empty for a moment, and yet the unit is starting. Undefined as for superviseUnit.
+ */
+export function superviseCgroup({ path }: UnitCgroup, ended: () => void): Supervision | undefined {
+  const file = cgroupEventsFile(path);
+  if (file === undefined) return undefined;
+  const cgroup = dirname(file);
+  try {
+    // poll(2) on cgroup.events does not tell of the removal; inotify(7) on the directory above does (IN_DELETE).
+    const watcher = watchDirectory(dirname(cgroup), (_event, name) => {
+      if (name !== basename(cgroup) || existsSync(cgroup)) return;
+      watcher.close();
+      ended();
+    });
+    watcher.on('error', () => {
+      watcher.close();
+    });
+    return watcher;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
  * Waits for the end of a process, whose pidfd it takes over, and then for that of each process that still has one of the
  * sockets: a server that went into the background lives on in its child.
  */
 export function superviseProcess(pidfd: number, inodes: ReadonlySet<number>, ended: () => void): Supervision {
-  let current = watchFd(pidfd, Readable, () => true, next);
-  function next(): void {
-    for (const pid of processesWithSockets(inodes)) {
-      const heir = pid === process.pid ? undefined : native.pidfdOpen(pid);
-      if (heir === undefined) continue;
-      current = watchFd(heir, Readable, () => true, next);
-      return;
-    }
-    ended();
+  let current = watchFd(pidfd, Readable, () => true, search);
+  function search(): void {
+    current = searchHeirs(inodes, (heirs) => {
+      for (const pid of heirs) {
+        const heir = pid === 1 ? undefined : native.pidfdOpen(pid);
+        if (heir === undefined) continue;
+        current = watchFd(heir, Readable, () => true, search);
+        return;
+      }
+      ended();
+    });
   }
   return {
     close: () => {

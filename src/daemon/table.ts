@@ -3,6 +3,7 @@ import type { Reservation } from '../model/reservation.js';
 import { findHolder } from './holder.js';
 import { HeldSocket, holdError, holdKey, holdRequests } from './held-socket.js';
 import type { HoldRequest } from './held-socket.js';
+import type { Stored } from './vault.js';
 
 /** One socket of a reservation: held, or the reason why not and who is in the way. */
 export interface Slot {
@@ -42,6 +43,28 @@ export class Table {
     for (const { slots } of this.#entries.values()) yield* slots;
   }
 
+  /** Begins with what an earlier berthd held. Takes the descriptors over. */
+  restore(stored: readonly Stored[]): void {
+    for (const { reservation, fds } of stored) {
+      const slots = holdRequests(reservation).map((request, index): Slot => {
+        const fd = fds[index];
+        return fd === undefined ? { request } : { request, socket: HeldSocket.adopt(request, fd) };
+      });
+      this.#entries.set(reservation.name, { reservation, slots, changed: Date.now() });
+    }
+  }
+
+  /** What is held, to be stored. The descriptors stay the table's. */
+  stored(): Stored[] {
+    return [...this.#entries.values()].map(({ reservation, slots }) => {
+      const held = slots.flatMap(({ socket }) => socket ?? []);
+      return {
+        reservation: { ...reservation, sockets: held.map(({ request }) => request.spec) },
+        fds: held.map(({ fd }) => fd),
+      };
+    });
+  }
+
   /**
    * Makes these the reservations that are held, and those named in `keep` besides, as they are now. Sockets that are
    * still wanted, under whatever name, stay the same kernel sockets; new ones are bound before others are let go.
@@ -52,9 +75,10 @@ export class Table {
     keep: ReadonlySet<string>,
     inUse: (name: string) => boolean,
   ): void {
+    const known = new Set(reservations.map(({ name }) => name));
     const kept = [...this.#entries.values()]
       .map((entry) => entry.reservation)
-      .filter(({ name }) => keep.has(name));
+      .filter(({ name }) => keep.has(name) && !known.has(name));
     const pool = new Map<string, HeldSocket>();
     for (const { socket } of this.slots())
       if (socket !== undefined) pool.set(holdKey(socket.request), socket);
@@ -119,11 +143,11 @@ export class Table {
 
 function open(request: HoldRequest, leaving: readonly HeldSocket[]): HeldSocket {
   try {
-    return new HeldSocket(request);
+    return HeldSocket.bind(request);
   } catch (error) {
     const siblings = leaving.filter((socket) => overlaps(socket.request, request));
     if (siblings.length === 0 || !isSystemError(error) || error.code !== 'EADDRINUSE') throw error;
-    return new HeldSocket(request, siblings);
+    return HeldSocket.bind(request, siblings);
   }
 }
 

@@ -72,6 +72,8 @@ export interface Native {
   interfaceIndex(name: string): number;
   /** False when the peer has to read first. The descriptors, at most 253, stay the caller's. */
   send(fd: number, data: Buffer, fds: readonly number[]): boolean;
+  /** Waits until the peer takes it, which only the service manager is trusted to do. */
+  sendWaiting(fd: number, data: Buffer, fds: readonly number[]): void;
   /** Undefined when nothing is there; empty data at the end. */
   receive(fd: number, takeFds: boolean, flags: number): Packet | undefined;
   duplicate(fd: number): number;

@@ -42,6 +42,11 @@ export class ControlServer {
     });
   }
 
+  /** Whether a peer is being served right now. */
+  get busy(): boolean {
+    return this.#connections.size > 0;
+  }
+
   close(): void {
     native.unwatch(this.#watch);
     closeSync(this.#listener);

@@ -30,23 +30,31 @@ export function describeProcess({ pid, command, unit }: ProcessName): string {
 }
 
 /**
- * The processes that have one of these sockets open, each once, by a look through /proc/PID/fd: what is not ours to see
+ * Which processes have one of these sockets open, by inode, by a look through /proc/PID/fd: what is not ours to see
  * (ptrace(2), PTRACE_MODE_READ_FSCREDS) is passed over. Slow with many processes: for messages and rare events only.
  */
-export function processesWithSockets(inodes: ReadonlySet<number>): number[] {
-  return readdirSync('/proc')
-    .map(Number)
-    .filter((pid) => pid > 0 && hasSocket(pid, inodes));
+export function processesWithSockets(inodes: ReadonlySet<number>): Map<number, number[]> {
+  const found = new Map<number, number[]>();
+  for (const pid of readdirSync('/proc').map(Number)) {
+    if (!(pid > 0)) continue;
+    for (const inode of socketsOf(pid)) {
+      if (!inodes.has(inode)) continue;
+      const pids = found.get(inode);
+      if (pids === undefined) found.set(inode, [pid]);
+      else if (!pids.includes(pid)) pids.push(pid);
+    }
+  }
+  return found;
 }
 
-function hasSocket(pid: number, inodes: ReadonlySet<number>): boolean {
+function socketsOf(pid: number): number[] {
   try {
-    return readdirSync(`/proc/${pid}/fd`).some((fd) => {
+    return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
       const match = /^socket:\[(\d+)\]$/.exec(linkOf(`/proc/${pid}/fd/${fd}`));
-      return match !== null && inodes.has(Number(match[1]));
+      return match === null ? [] : Number(match[1]);
     });
   } catch {
-    return false;
+    return [];
   }
 }
 

@@ -64,8 +64,9 @@ static int dump(int netlink, int family, int protocol, struct found *found) {
             return errno;
         struct nlmsghdr *header = (struct nlmsghdr *)buffer;
         for (size_t left = (size_t)length; NLMSG_OK(header, left); header = NLMSG_NEXT(header, left)) {
+            /* A protocol that the kernel has no diagnosis for ends its dump at once, with the errno here. */
             if (header->nlmsg_type == NLMSG_DONE)
-                return 0;
+                return header->nlmsg_len < NLMSG_LENGTH(sizeof(int)) ? 0 : -*(int *)NLMSG_DATA(header);
             if (header->nlmsg_type == NLMSG_ERROR)
                 return -((struct nlmsgerr *)NLMSG_DATA(header))->error;
             const struct inet_diag_msg *message = NLMSG_DATA(header);

@@ -101,14 +101,20 @@ static bool get_unix(napi_env env, napi_value value, bool abstract, struct addre
 static bool get_inet(napi_env env, napi_value object, struct address *address) {
     struct sockaddr_in *in = (struct sockaddr_in *)&address->storage;
     struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&address->storage;
-    napi_value value;
+    napi_value host_value, port_value, value;
     char host[INET6_ADDRSTRLEN], scope[IF_NAMESIZE];
     int port;
 
-    if (!get_property(env, object, "port", &value) || !get_int(env, value, &port))
+    if (!get_property(env, object, "host", &host_value) || !get_property(env, object, "port", &port_value)) {
+        throw_type(env, "an address with a host and a port was expected");
         return false;
-    if (!get_property(env, object, "host", &value) || !get_text(env, value, host, sizeof host))
+    }
+    if (!get_text(env, host_value, host, sizeof host) || !get_int(env, port_value, &port))
         return false;
+    if (port < 0 || port > 65535) {
+        throw_type(env, "a port from 0 to 65535 was expected");
+        return false;
+    }
     if (inet_pton(AF_INET, host, &in->sin_addr) == 1) {
         in->sin_family = AF_INET;
         in->sin_port = htons((uint16_t)port);

@@ -195,7 +195,11 @@ static napi_value poll_now(napi_env env, napi_callback_info info) {
     if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
         return NULL;
     struct pollfd entry = {.fd = fd, .events = POLLIN | POLLOUT | POLLRDHUP};
-    if (poll(&entry, 1, 0) < 0)
+    int result;
+    do
+        result = poll(&entry, 1, 0);
+    while (result < 0 && errno == EINTR);
+    if (result < 0)
         return throw_errno(env, errno, "poll");
     return make_int(env, entry.revents);
 }
@@ -231,7 +235,7 @@ static const struct {
     CONSTANT(IPV6_UNICAST_HOPS), CONSTANT(IPV6_TCLASS),      CONSTANT(IPV6_FREEBIND),
     CONSTANT(IPV6_TRANSPARENT),  CONSTANT(IPV6_RECVPKTINFO), CONSTANT(POLLIN),
     CONSTANT(POLLHUP),           CONSTANT(POLLRDHUP),        CONSTANT(POLLERR),
-    CONSTANT(MSG_PEEK),
+    CONSTANT(MSG_PEEK),          CONSTANT(SO_PEEK_OFF),
 };
 
 void init_sockets(napi_env env, napi_value exports) {

@@ -79,10 +79,13 @@ static void on_ready(uv_poll_t *poll, int status, int events) {
 /* watch(fd, events, callback): an opaque watch; the callback gets libuv's events. */
 static napi_value start_watch(napi_env env, napi_callback_info info) {
     napi_value args[3], name, external;
+    napi_valuetype type;
     uv_loop_t *loop;
     int fd, events;
     if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) || !get_int(env, args[1], &events))
         return NULL;
+    if (napi_typeof(env, args[2], &type) != napi_ok || type != napi_function)
+        return throw_type(env, "a function was expected");
     struct watch *watch = calloc(1, sizeof *watch);
     uv_poll_t *poll = calloc(1, uv_handle_size(UV_POLL));
     int error = -12; /* -ENOMEM */

@@ -1,5 +1,5 @@
 /* The asking: one request, answered in one packet for every 253 descriptors. docs/protocol.md fixes the form of the
- * answer to a claim to the letter, so that no JSON parser is needed:
+ * answer to the letter, so that no JSON parser is needed:
  *
  *     {"parameters":{"mode":"exec","fds":2,"left":0,"names":"ipp:ipp"}}
  *
@@ -19,9 +19,9 @@ enum { MAX_PACKET = 128 * 1024, MAX_FDS = 253 };
 /* Longer than any restart of berthd takes: a claim made meanwhile waits in the backlog of berth.socket. */
 static const struct timeval patience = {.tv_sec = 60};
 
-static int ask(const char *control, const char *name, const char *form) {
+static int request(const char *control, const char *name, const char *method, const char *form) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char request[512];
+    char text[512];
     /* The characters of a reservation's name are those that stand for themselves in JSON. */
     size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@-");
     if (length == 0 || name[length] != '\0' || length > 255)
@@ -34,8 +34,8 @@ static int ask(const char *control, const char *name, const char *form) {
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         refuse(name, "berthd cannot be reached at %s: %s", control, strerror(errno));
-    sprintf(request, "{\"method\":\"Claim\",\"parameters\":{\"name\":\"%s\",\"form\":\"%s\"}}", name, form);
-    if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
+    sprintf(text, "{\"method\":\"%s\",\"parameters\":{\"name\":\"%s\",\"form\":\"%s\"}}", method, name, form);
+    if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0)
         refuse(name, "berthd does not listen: %s", strerror(errno));
     return fd;
 }
@@ -82,14 +82,15 @@ static size_t receive(int fd, const char *name, struct handoff *handoff) {
     if (message.msg_flags & MSG_CTRUNC)
         refuse(name, "not all descriptors could be received; is LimitNOFILE= large enough?");
     answer[length] = '\0';
-    sscanf(answer, "{\"parameters\":{\"mode\":\"exec\",\"fds\":%zu,\"left\":%zu,\"names\":\"%n", &count, &left, &end);
+    sscanf(answer, "{\"parameters\":{\"mode\":\"%15[a-z]\",\"fds\":%zu,\"left\":%zu,\"names\":\"%n", handoff->mode,
+           &count, &left, &end);
     if (end == 0) { /* {"error":"NotFound","parameters":{"message":"..."}} */
         const char *why = strstr(answer, "\"message\":\"");
         if (why == NULL || !copy_string(why + 11, reason, sizeof reason))
             refuse(name, "berthd's answer makes no sense; are berthd and berth-claim of one version?");
         refuse(name, "%s", reason);
     }
-    if (take_fds(&message, handoff, name) != count || count == 0)
+    if (take_fds(&message, handoff, name) != count)
         refuse(name, "berthd's answer came without its descriptors");
     if (used > 0 && used < MAX_NAMES - 1)
         handoff->names[used++] = ':';
@@ -98,8 +99,8 @@ static size_t receive(int fd, const char *name, struct handoff *handoff) {
     return left;
 }
 
-void claim(const char *control, const char *name, const char *form, struct handoff *handoff) {
-    int fd = ask(control, name, form);
+void ask(const char *control, const char *name, const char *method, const char *form, struct handoff *handoff) {
+    int fd = request(control, name, method, form);
     while (receive(fd, name, handoff) > 0) {}
     close(fd);
 }

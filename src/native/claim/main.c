@@ -8,11 +8,11 @@
 #include "claim.h"
 
 static const char usage[] =
-    "usage: berth-claim [--control PATH] NAME -- COMMAND [ARGUMENT...]\n\n"
-    "Runs COMMAND in its own place, with the sockets that berth holds for the reservation NAME as descriptors 3, 4, ...\n"
-    "in the manner of sd_listen_fds(3). PATH is berthd's control socket, /run/berth/control by default.\n\n"
-    "Exit status: COMMAND's; 125 when berth refused or could not be reached, 126 when COMMAND cannot be run, 127 when\n"
-    "it is not found. More in berth-claim(1).\n";
+    "usage: berth-claim [--control PATH] NAME -- COMMAND [ARGUMENT...]\n"
+    "       berth-claim [--control PATH] [--done] NAME\n\n"
+    "Runs COMMAND with the sockets of the reservation NAME as descriptors 3, 4, ... (sd_listen_fds(3)). Without COMMAND,\n"
+    "for ExecStartPre=: hands them over as Handoff= says; --done, for ExecStopPost=: the service has ended.\n"
+    "Exit status: COMMAND's; 125 refused or no berthd, 126 COMMAND cannot be run, 127 not found. More in berth-claim(1).\n";
 
 void refuse(const char *name, const char *format, ...) {
     char text[1024];
@@ -41,11 +41,18 @@ int main(int argc, char **argv) {
         argv += 2;
         argc -= 2;
     }
-    if (argc < 4 || argv[1][0] == '-' || strcmp(argv[2], "--") != 0) {
+    int done = argc == 3 && strcmp(argv[1], "--done") == 0;
+    int exec = argc > 3 && argv[1][0] != '-' && strcmp(argv[2], "--") == 0;
+    if (!done && !exec && (argc != 2 || argv[1][0] == '-')) {
         fputs(usage, stderr);
         return EXIT_REFUSED;
     }
+    const char *name = argv[done ? 2 : 1];
     fill_standard_streams();
-    claim(control, argv[1], "exec", &handoff);
-    run(argv[1], &handoff, argv + 3);
+    ask(control, name, done ? "Done" : "Claim", exec ? "exec" : "unit", &handoff);
+    if (exec)
+        run(name, &handoff, argv + 3);
+    if (strcmp(handoff.mode, "store") == 0)
+        store(name, &handoff);
+    return EXIT_SUCCESS;
 }

@@ -1,0 +1,80 @@
+import type { TestContext } from 'node:test';
+import { HeldSocket, type HoldRequest } from '../../src/daemon/held-socket.js';
+import type {
+  Address,
+  Reservation,
+  SocketOptions,
+  SocketSpec,
+  WhileStopped,
+} from '../../src/model/reservation.js';
+import type { BoundAddress } from '../../src/native/index.js';
+
+/** The defaults of systemd.socket(5), as src/config gives them. */
+export const defaultOptions: SocketOptions = {
+  bindIPv6Only: 'default',
+  backlog: 2 ** 32 - 1,
+  freeBind: false,
+  transparent: false,
+  reusePort: false,
+  broadcast: false,
+  keepAlive: false,
+  noDelay: false,
+  passCredentials: false,
+  passPacketInfo: false,
+  socketMode: 0o666,
+  directoryMode: 0o755,
+  symlinks: [],
+  removeOnStop: false,
+};
+
+export function spec(
+  type: SocketSpec['type'],
+  address: Address,
+  protocol?: SocketSpec['protocol'],
+): SocketSpec {
+  const at = { file: 'x.conf', line: 1 };
+  return { type, address, listen: 'as written', at, ...(protocol === undefined ? {} : { protocol }) };
+}
+
+export function request(
+  of: SocketSpec,
+  options: Partial<SocketOptions> = {},
+  whileStopped: WhileStopped = 'refuse',
+): HoldRequest {
+  return { spec: of, options: { ...defaultOptions, ...options }, whileStopped };
+}
+
+export function reservation(
+  name: string,
+  sockets: readonly SocketSpec[],
+  changes: Partial<Reservation> = {},
+): Reservation {
+  return {
+    name,
+    sockets,
+    options: defaultOptions,
+    fdName: name,
+    unit: `${name}.service`,
+    handoff: 'exec',
+    whileStopped: 'refuse',
+    at: { file: `${name}.conf`, line: 1 },
+    ...changes,
+  };
+}
+
+/** Holds until the end of the test. */
+export function hold(t: TestContext, wanted: HoldRequest, siblings: readonly HeldSocket[] = []): HeldSocket {
+  const held = new HeldSocket(wanted, siblings);
+  t.after(() => {
+    held.close();
+  });
+  return held;
+}
+
+export function inet(host: string, port: number): BoundAddress & { family: 'inet' } {
+  return { family: 'inet', host, port };
+}
+
+export function inet6(host: string, port: number): BoundAddress & { family: 'inet6' } {
+  return { family: 'inet6', host, port };
+}

@@ -1,0 +1,134 @@
+import { randomInt } from 'node:crypto';
+import { closeSync } from 'node:fs';
+import type { TestContext } from 'node:test';
+import { isSystemError } from '../../src/model/errors.js';
+import { constant, native, type BoundAddress } from '../../src/native/index.js';
+
+export type Kind = 'stream' | 'datagram' | 'seqpacket';
+const types = { stream: 'SOCK_STREAM', datagram: 'SOCK_DGRAM', seqpacket: 'SOCK_SEQPACKET' } as const;
+const families = { inet: 'AF_INET', inet6: 'AF_INET6', unix: 'AF_UNIX', abstract: 'AF_UNIX' } as const;
+
+/** An address of this machine that no other test uses: its ports are all free. */
+export function randomLoopback(): string {
+  return `127.${randomInt(1, 255)}.${randomInt(1, 255)}.${randomInt(1, 255)}`;
+}
+
+/** A port that is free for TCP and UDP on every address, outside the range of outgoing connections. */
+export function freePort(): number {
+  for (;;) {
+    const port = randomInt(10_000, 32_000);
+    if (
+      (['stream', 'datagram'] as const).every((kind) => canBind(kind, { family: 'inet6', host: '::', port }))
+    )
+      return port;
+  }
+}
+
+export function openSocket(kind: Kind, family: BoundAddress['family']): number {
+  return native.socket(constant(families[family]), constant(types[kind]), 0);
+}
+
+export function get(fd: number, option: string, level = 'SOL_SOCKET'): number {
+  return native.getOption(fd, constant(level), constant(option));
+}
+
+export function set(fd: number, option: string, value: number | boolean, level = 'SOL_SOCKET'): void {
+  native.setOption(fd, constant(level), constant(option), Number(value));
+}
+
+/** The errno's name that `action` throws; `ok` when it does not. */
+export function outcome(action: () => unknown): string {
+  try {
+    action();
+    return 'ok';
+  } catch (error) {
+    if (isSystemError(error)) return error.code;
+    throw error;
+  }
+}
+
+/** Closes a descriptor at the end of the test. */
+export function closing(t: TestContext, fd: number): number {
+  t.after(() => {
+    closeSync(fd);
+  });
+  return fd;
+}
+
+/** A socket of the test's own that is bound, and listens where it can. */
+export function serve(t: TestContext, kind: Kind, address: BoundAddress): number {
+  const fd = closing(t, openSocket(kind, address.family));
+  native.bind(fd, address);
+  if (kind !== 'datagram') native.listen(fd, 16);
+  return fd;
+}
+
+/** A socket of the test's own, connected to an address. Throws what connect(2) says. */
+export function connect(t: TestContext, kind: Kind, address: BoundAddress): number {
+  const fd = closing(t, openSocket(kind, address.family));
+  native.connect(fd, address);
+  return fd;
+}
+
+/** Whether something waits to be read, or a connection to be accepted. */
+export function readable(fd: number): boolean {
+  return (native.pollNow(fd) & constant('POLLIN')) !== 0;
+}
+
+/** Accepts the connection that waits; throws when none does. */
+export function accept(t: TestContext, listener: number): number {
+  const connection = readable(listener) ? native.accept(listener) : undefined;
+  if (connection === undefined) throw new Error('no connection waits');
+  return closing(t, connection);
+}
+
+export function sendText(fd: number, text: string): void {
+  native.send(fd, Buffer.from(text), []);
+}
+
+/** What has arrived; undefined when nothing has. */
+export function receiveText(fd: number): string | undefined {
+  return native.receive(fd, false, 0)?.data.toString();
+}
+
+function canBind(kind: Kind, address: BoundAddress): boolean {
+  const fd = openSocket(kind, address.family);
+  try {
+    return (
+      outcome(() => {
+        native.bind(fd, address);
+      }) === 'ok'
+    );
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** How a thief makes itself shareable before it binds. */
+export const disguises = [[], ['SO_REUSEADDR'], ['SO_REUSEPORT'], ['SO_REUSEADDR', 'SO_REUSEPORT']] as const;
+
+/**
+ * Tries to get hold of an address in every disguise, and to listen there. Returns what worked, which is nothing where
+ * the address is held well.
+ */
+export function steal(kind: Kind, address: BoundAddress, v6only = false): string[] {
+  return disguises.flatMap((disguise) => {
+    const fd = openSocket(kind, address.family);
+    try {
+      for (const option of disguise) set(fd, option, true);
+      if (v6only) set(fd, 'IPV6_V6ONLY', true, 'IPPROTO_IPV6');
+      native.bind(fd, address);
+      const listening =
+        kind === 'stream' &&
+        outcome(() => {
+          native.listen(fd, 1);
+        }) === 'ok';
+      return [`${disguise.join('+') || 'plain'}: bound${listening ? ', listening' : ''}`];
+    } catch (error) {
+      if (!isSystemError(error) || error.code !== 'EADDRINUSE') throw error;
+      return [];
+    } finally {
+      closeSync(fd);
+    }
+  });
+}

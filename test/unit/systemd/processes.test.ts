@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import {
+  commandOf,
+  describeProcess,
+  nameProcess,
+  processesWithSockets,
+} from '../../../src/systemd/processes.js';
+import { openFds } from '../../support/files.js';
+import { inet } from '../../support/holds.js';
+import { Child } from '../../support/processes.js';
+import { freePort, randomLoopback, serve } from '../../support/sockets.js';
+
+describe('commandOf', () => {
+  it('names a process, without what could break a line of a log', async (t) => {
+    const child = new Child(t, process.execPath, [
+      '-e',
+      'process.title = "a\\nb\\x1b[31m"; console.log(1); setInterval(() => 0, 1e6)',
+    ]);
+    await child.prints('out', /1/);
+    assert.equal(commandOf(child.pid), 'a?b?[31m');
+    assert.equal(
+      describeProcess({ ...nameProcess(child.pid), unit: 'x.service' }),
+      `pid ${child.pid} a?b?[31m (x.service)`,
+    );
+  });
+
+  it('is a question mark when there is no such process', () => {
+    assert.equal(commandOf(2 ** 30), '?');
+    assert.equal(describeProcess(nameProcess(2 ** 30)), `pid ${2 ** 30} ?`);
+  });
+});
+
+describe('processesWithSockets', () => {
+  it('finds who has a socket open, each once', async (t) => {
+    const fd = serve(t, 'datagram', inet(randomLoopback(), freePort()));
+    const inode = Number(/\d+/.exec(openFds().get(fd) ?? '')?.[0]);
+    assert.deepEqual(processesWithSockets(new Set([inode])), [process.pid]);
+    const child = new Child(t, 'sh', ['-c', 'echo up; read x'], { stdio: ['pipe', 'pipe', 'pipe', fd, fd] });
+    await child.prints('out', /up/);
+    assert.deepEqual(
+      processesWithSockets(new Set([inode])),
+      [process.pid, child.pid].sort((a, b) => a - b),
+    );
+    child.closeInput();
+    await child.exit;
+    assert.deepEqual(processesWithSockets(new Set([inode])), [process.pid]);
+    assert.deepEqual(processesWithSockets(new Set()), []);
+  });
+});
