@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { constant, native } from '../native/index.js';
 import { isSystemError } from '../model/errors.js';
 import type { SocketSpec } from '../model/reservation.js';
-import { describeProcess, nameProcess, otherOwners } from '../systemd/processes.js';
+import { describeProcess, nameProcess, processesWithSockets } from '../systemd/processes.js';
 
 /** Who keeps a socket from being bound: the process, if it may be seen, and how messages call it. */
 export interface Holder {
