@@ -89,7 +89,8 @@ export function sharedName(reservation: Reservation, earlier: readonly Reservati
 
 /** Why berth-claim, which in exec mode runs with all of the unit's restrictions, could not do its work. */
 export function execRefusals(unit: Unit, commands: readonly CommandLine[]): Mistake[] {
-  const mistakes: Mistake[] = unit.mistakes.map((each) => ({
+  // systemd complains of all of them.
+  const mistakes: Mistake[] = unit.mistakes.slice(0, 1).map((each) => ({
     ...each,
     message: `the unit cannot be read exactly, so its command is not wrapped: ${each.message}`,
   }));
@@ -135,9 +136,9 @@ function addressFamilies(unit: Unit): Assignment | undefined {
   return state === undefined || state.allows ? undefined : state.by;
 }
 
-/** Bind mode comes with a later version; nothing is emitted that could not work. */
+/** Modes that berthd of this version refuses to hand over by: nothing is emitted that could not work. */
 export function modeRefusal({ at, handoff }: Reservation): Mistake | undefined {
-  const missing: readonly Handoff[] = ['bind'];
+  const missing: readonly Handoff[] = ['bind', 'release'];
   return missing.includes(handoff)
     ? { ...at, key: 'Handoff', message: `${handoff} is not available in this version of berth` }
     : undefined;

@@ -38,13 +38,15 @@ export function settingsFor(
   const refused = unitRefusals(unit, wanted);
   mistakes.push(...refused);
   if (refused.length > 0 || wanted.length === 0) return nothing;
-  if (unit.found.state === 'missing') notes.push(`there is no ${unit.found.id} yet`);
+  if (unit.found.state === 'missing' && wanted.some(({ handoff }) => handoff !== 'exec'))
+    notes.push(`there is no ${unit.found.id} yet`);
 
   const store = storable(unit, wanted, mistakes);
   if (store.length > 0 && unit.isOn('Service', 'PrivatePIDs'))
     notes.push('PrivatePIDs=yes: systemd 257 sets a wrong LISTEN_PID, which sd_listen_fds(3) takes for none');
   const { exec, lines } = wrappable(unit, wanted, mistakes, notes);
   const asked = wanted.filter(({ handoff }) => handoff === 'lend' || handoff === 'release');
+  const lent = asked.filter(({ handoff }) => handoff === 'lend');
   const handed = wanted.filter((each) => store.includes(each) || exec.includes(each) || asked.includes(each));
   if (handed.length === 0) return nothing;
   return {
@@ -53,7 +55,10 @@ export function settingsFor(
       ...order,
       ...(exec.length === 0 ? [] : execSettings(lines)),
       ...handed.filter((each) => !exec.includes(each)).map(claimSetting),
-      ...asked.filter(({ handoff }) => handoff === 'lend').map(doneSetting),
+      // At the start's end a loan ends: the service has bound its own sockets.
+      ...lent.map((each) => doneSetting('ExecStartPost', each)),
+      // So that a berthd that has nothing else to watch can end, and is started again when the service has stopped.
+      ...[...store, ...lent].map((each) => doneSetting('ExecStopPost', each)),
       ...(store.length === 0 ? [] : storeSettings(unit, store)),
       ...sandboxSettings(unit, store.length > 0, exec.length > 0),
     ],
@@ -75,9 +80,9 @@ function claimSetting({ name }: Reservation): Setting {
   return { section: 'Service', key: 'ExecStartPre', value: `+${claimProgram} ${name}` };
 }
 
-function doneSetting({ name }: Reservation): Setting {
-  const reason = 'The service has bound its own socket by now, and the loan ends.';
-  return { section: 'Service', key: 'ExecStartPost', value: `+${claimProgram} --done ${name}`, reason };
+/** '-': the service is not to fail for it. */
+function doneSetting(key: 'ExecStartPost' | 'ExecStopPost', { name }: Reservation): Setting {
+  return { section: 'Service', key, value: `-+${claimProgram} --done ${name}` };
 }
 
 function storable(unit: Unit, wanted: readonly Reservation[], mistakes: Mistake[]): Reservation[] {
