@@ -50,7 +50,8 @@ static bool input_is(const char *line) {
         return sscanf(line, "F %llu %llu %llu %llu %n", &stamp[0], &stamp[1], &stamp[2], &stamp[3], &path) == 4 &&
                file_is(line + path, stamp);
     case 'M':
-        return lstat(below_root(line + 2), &now) < 0 && (errno == ENOENT || errno == ENOTDIR);
+        /* A directory that has come says nothing: what matters in it has lines of its own. */
+        return lstat(below_root(line + 2), &now) < 0 ? errno == ENOENT || errno == ENOTDIR : S_ISDIR(now.st_mode);
     default:
         return false;
     }

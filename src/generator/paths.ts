@@ -8,3 +8,9 @@ export const notifySocket = '/run/systemd/notify';
 export const dropInName = '50-berth.conf';
 /** The name where a drop-in that comes after 50-berth.conf sets what berth sets. */
 export const lateDropInName = 'zz-berth.conf';
+
+/**
+ * What a kept plan stands and falls with. Without Node there is no berthd either, and a unit that asks it for sockets is
+ * worse off than one without drop-in; and another generator may have another plan.
+ */
+export const installedPrograms = [process.execPath, claimProgram, '/usr/sbin/berthd', '/usr/lib/berth/generator.cjs'];
