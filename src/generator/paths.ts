@@ -13,4 +13,9 @@ export const lateDropInName = 'zz-berth.conf';
  * What a kept plan stands and falls with. Without Node there is no berthd either, and a unit that asks it for sockets is
  * worse off than one without drop-in; and another generator may have another plan.
  */
-export const installedPrograms = [process.execPath, claimProgram, '/usr/sbin/berthd', '/usr/lib/berth/generator.cjs'];
+export const installedPrograms = [
+  process.execPath,
+  claimProgram,
+  '/usr/sbin/berthd',
+  '/usr/lib/berth/generator.cjs',
+];

@@ -65,7 +65,9 @@ class Machine {
       env: { ...process.env, ...environment },
     });
     assert.equal(done.status, 0, done.stderr);
-    const entries = readdirSync(out, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+    const entries = readdirSync(out, { recursive: true, withFileTypes: true }).filter((entry) =>
+      entry.isFile(),
+    );
     return Object.fromEntries(
       entries.map((entry) => {
         const file = path.join(entry.parentPath, entry.name);
@@ -194,7 +196,10 @@ describe('berth-generator', () => {
     const made = await machine.settle();
     assert.deepEqual(Object.keys(made), [dropIn]);
     const before = machine.log.length;
-    assert.match(machine.log.at(-1) ?? '', /^<3>berth-generator\[\d+\]: \/etc\/berth\/bad\.conf:2: ListenStream: /);
+    assert.match(
+      machine.log.at(-1) ?? '',
+      /^<3>berth-generator\[\d+\]: \/etc\/berth\/bad\.conf:2: ListenStream: /,
+    );
     machine.run();
     assert.equal(machine.log.length, before);
     rmSync(path.join(machine.root, 'run'), { recursive: true });
@@ -208,7 +213,10 @@ describe('berth-generator', () => {
     machine.removeNode();
     writeFileSync(path.join(machine.root, 'etc/berth/cups.conf'), '[Socket]\nListenStream=632\n');
     assert.deepEqual(machine.run(), {});
-    assert.match(machine.log.join('\n'), /^<3>berth-generator\[\d+\]: .*node-part cannot be run: is Node installed\?/);
+    assert.match(
+      machine.log.join('\n'),
+      /^<3>berth-generator\[\d+\]: .*node-part cannot be run: is Node installed\?/,
+    );
     assert.equal(machine.log.length, 1);
   });
 
@@ -228,7 +236,12 @@ describe('berth-generator', () => {
     // A directory in its place: what is written cannot be put there.
     mkdirSync(path.join(machine.root, 'blocked', dropIn), { recursive: true });
     const blocked = path.join(machine.root, 'blocked');
-    const { status } = spawnSync(guard, ['--root', machine.root, path.join(machine.root, 'node-part'), blocked]);
+    const { status } = spawnSync(guard, [
+      '--root',
+      machine.root,
+      path.join(machine.root, 'node-part'),
+      blocked,
+    ]);
     assert.equal(status, 0);
     assert.deepEqual(readdirSync(path.join(blocked, path.dirname(dropIn))), [path.basename(dropIn)]);
     assert.match(machine.log.join('\n'), /cannot write .*50-berth\.conf: Is a directory/);
