@@ -38,7 +38,7 @@ if newer build/bin/berth-claim $claim/*.c $claim/*.h package.json; then
 fi
 
 # What the tests, the benchmark and the demonstration run: one program a file.
-for file in test/thieves/*.c test/demo/*.c test/bench/*.c; do
+for file in $(find test -name '*.c'); do
   program=build/bin/$(basename "$file" .c)
   if newer "$program" "$file"; then
     # shellcheck disable=SC2086
