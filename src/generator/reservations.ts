@@ -1,5 +1,5 @@
 import type { Mistake, Reservation } from '../model/reservation.js';
-import { sharedNames, sharedSockets } from '../config/conflicts.js';
+import { sharedSockets } from '../config/conflicts.js';
 import { loadConfiguration, type Configuration } from '../config/load.js';
 import type { Services } from '../config/services.js';
 import type { UnitSearch } from '../systemd/unit-search.js';
@@ -42,7 +42,7 @@ export function addUnits(
   const all: Reservation[] = [...configuration.reservations, ...kept];
   const broken = new Set([...configuration.broken, ...inUnits.broken.filter((name) => !own.has(name))]);
   const mistakes = [...configuration.mistakes, ...inUnits.mistakes];
-  for (const { name, mistake } of [...sharedSockets(all), ...sharedNames(all)]) {
+  for (const { name, mistake } of sharedSockets(all)) {
     broken.add(name);
     mistakes.push(mistake);
   }
