@@ -15,6 +15,7 @@ await build({
   legalComments: 'linked',
   // Native packages find their binary by their own place on disk.
   external: ['sd-notify', 'node-unix-socket'],
+  alias: { 'string-width': './src/build/string-width.mjs' },
   banner: { js: 'const importMetaUrl = require("node:url").pathToFileURL(__filename).href;' },
   define: { 'import.meta.url': 'importMetaUrl', BERTH_VERSION: JSON.stringify(version) },
   logLevel: 'warning',

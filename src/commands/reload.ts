@@ -3,7 +3,7 @@ import { call } from '../protocol/client.js';
 import { defaultControlPath } from '../protocol/messages.js';
 import type { Invocation } from './arguments.js';
 import { printJson, type Output } from './output.js';
-import { count, printable } from './text.js';
+import { count, printable } from '../model/text.js';
 
 /** Mistakes in the files outrank sockets that could not be held: what berthd did is then not what the files say. */
 export async function reload(

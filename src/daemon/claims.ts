@@ -5,7 +5,7 @@ import type { ClaimantInfo } from '../protocol/messages.js';
 import type { Peer } from '../protocol/peer.js';
 import { claimReply } from '../protocol/replies.js';
 import type { ClaimMode, Reply } from '../protocol/replies.js';
-import { defaultCgroup, unitOfProcess } from '../systemd/cgroup.js';
+import { findUnitCgroup, unitOfProcess } from '../systemd/cgroup.js';
 import type { UnitCgroup } from '../systemd/cgroup.js';
 import { commandOf, processesWithSockets } from '../systemd/processes.js';
 import type { HeldSocket } from './held-socket.js';
@@ -146,7 +146,7 @@ export class Claims {
   }
 
   #followUnit(reservation: Reservation, sockets: readonly HeldSocket[]): void {
-    const unit = defaultCgroup(reservation.unit);
+    const unit = findUnitCgroup(reservation.unit);
     if (unit !== undefined) this.#follow(reservation, sockets, { pid: 1, unit });
   }
 

@@ -4,6 +4,7 @@ import { loadConfiguration } from '../config/load.js';
 import { parseServices } from '../config/services.js';
 import { defaultSettings } from '../config/settings.js';
 import { formatMistake } from '../model/reservation.js';
+import { count } from '../model/text.js';
 import { native, Readable } from '../native/index.js';
 import type { Watch } from '../native/index.js';
 import { ControlServer } from '../protocol/server.js';
@@ -78,7 +79,7 @@ export class Daemon {
       },
     };
     this.#server = new ControlServer(control, {
-      peerTimeoutSec: this.#settings.peerTimeoutSec,
+      peerTimeoutSec: () => this.#settings.peerTimeoutSec,
       maxConnections,
       handle: (request, connection) => {
         this.#awaitIdleness();
@@ -162,8 +163,8 @@ export class Daemon {
       return;
     }
     this.#idleTimer = setTimeout(() => {
-      const missing = [...this.#table.slots()].some(({ socket }) => socket === undefined);
-      if (missing || this.#claims.watching || this.#server?.busy === true) this.#awaitIdleness();
+      if (this.#complaints.size > 0 || this.#claims.watching || this.#server?.busy === true)
+        this.#awaitIdleness();
       else {
         log.info('Nobody needs berthd: ending until the next request');
         this.stop();
@@ -173,11 +174,12 @@ export class Daemon {
   }
 
   #retry(): void {
+    const before = this.#heldCount();
     withReserve(() => {
       this.#table.hold();
     });
     this.#afterHolding();
-    this.#save();
+    if (this.#heldCount() !== before) this.#save();
     this.#options.notifier.status(this.#summary());
   }
 
@@ -234,14 +236,15 @@ export class Daemon {
     return [...this.#complaints];
   }
 
+  #heldCount(): number {
+    return [...this.#table.slots()].filter(({ socket }) => socket !== undefined).length;
+  }
+
   #summary(): string {
-    let held = 0;
-    let missing = 0;
-    for (const { socket } of this.#table.slots())
-      if (socket === undefined) missing++;
-      else held++;
-    const count = [...this.#table.entries()].length;
+    const reservations = [...this.#table.entries()].length;
+    const held = this.#heldCount();
+    const missing = [...this.#table.slots()].length - held;
     const rest = missing === 0 ? '' : `; ${missing} cannot be held`;
-    return `Holding ${held} sockets of ${count} reservations${rest}`;
+    return `Holding ${count(held, 'socket')} of ${count(reservations, 'reservation')}${rest}`;
   }
 }

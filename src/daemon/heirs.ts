@@ -5,9 +5,10 @@ interface Search {
   readonly found: (pids: readonly number[]) => void;
 }
 
-/** A look through /proc takes milliseconds, in which no claim is served: those that are due at once share one. */
-const delayMs = 20;
-/** The share of its time that berthd gives to it, however many claimants come and go: one part in this many. */
+/**
+ * A look through /proc takes milliseconds, in which no claim is served. However many claimants come and go, berthd gives
+ * one part in this many of its time to it: the first end is seen to at once, those that follow closely share a look.
+ */
 const share = 10;
 
 const waiting = new Set<Search>();
@@ -15,8 +16,8 @@ let timer: NodeJS.Timeout | undefined;
 let notBefore = 0;
 
 /**
- * Tells, a moment later, which processes but berthd itself have one of these sockets open. Nothing tells of that by
- * itself: a descriptor that was inherited or passed on is seen only where it is.
+ * Tells, not before the next turn of the loop, which processes but berthd itself have one of these sockets open. No event
+ * tells of that: a descriptor that was inherited or passed on is seen only where it is.
  */
 export function searchHeirs(
   inodes: ReadonlySet<number>,
@@ -24,7 +25,7 @@ export function searchHeirs(
 ): { close(): void } {
   const search = { inodes, found };
   waiting.add(search);
-  timer ??= setTimeout(look, Math.max(delayMs, notBefore - performance.now()));
+  timer ??= setTimeout(look, notBefore - performance.now());
   return {
     close: () => {
       waiting.delete(search);

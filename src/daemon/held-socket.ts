@@ -5,7 +5,7 @@ import { BerthError, isSystemError, messageOf } from '../model/errors.js';
 import type { Reservation, SocketOptions, SocketSpec, WhileStopped } from '../model/reservation.js';
 import { describeSocket } from '../model/reservation.js';
 import { applyBindOptions, applyOptions } from './options.js';
-import { bindPath, linkPath, removePath } from './unix-path.js';
+import { bindPath, linkPath, removePath, updatePath } from './unix-path.js';
 
 /** What is asked of one held socket: a socket of a reservation with the settings that it shares with the others. */
 export interface HoldRequest {
@@ -104,15 +104,22 @@ export class HeldSocket {
     return describeSocket(this.#request.spec);
   }
 
-  /** Takes over the settings of a re-read file that a bound socket can still take. */
+  /** Takes over the settings of a re-read file that a bound socket can still take; what it cannot is a warning. */
   update(request: HoldRequest, inUse: boolean): void {
     const before = this.#request;
     this.#request = request;
     if (JSON.stringify(before) === JSON.stringify(request)) return;
-    this.warnings.push(...applyOptions(this.#fd, request.spec, this.address, request.options));
-    if (this.address.family === 'unix')
-      this.warnings.push(...linkPath(this.address.path, request.options.symlinks));
-    if (!inUse) this.rest();
+    const { options } = request;
+    this.warnings.push(...applyOptions(this.#fd, request.spec, this.address, options));
+    try {
+      if (this.address.family === 'unix') {
+        updatePath(this.address.path, options);
+        this.warnings.push(...linkPath(this.address.path, options.symlinks));
+      }
+      if (!inUse) this.rest();
+    } catch (error) {
+      this.warnings.push(`${this.describe()} cannot take its new settings: ${messageOf(error)}`);
+    }
   }
 
   /**

@@ -27,6 +27,17 @@ function watchFd(fd: number, events: number, hasEnded: () => boolean, ended: () 
   return { close };
 }
 
+/** For an end that came before the watch: it is told like any other, after the caller has taken the supervision. */
+function endSoon(watch: Supervision, ended: () => void): Supervision {
+  watch.close();
+  const soon = setImmediate(ended);
+  return {
+    close: () => {
+      clearImmediate(soon);
+    },
+  };
+}
+
 /** `populated 0` in cgroup.events, or a cgroup that has been removed: no process of the unit is left (cgroups(7)). */
 function isEmpty(fd: number): boolean {
   const text = Buffer.alloc(256);
@@ -47,7 +58,9 @@ export function superviseUnit({ path }: UnitCgroup, ended: () => void): Supervis
   if (file === undefined) return undefined;
   try {
     const fd = openSync(file, 'r');
-    return watchFd(fd, Prioritized, () => isEmpty(fd), ended);
+    const supervision = watchFd(fd, Prioritized, () => isEmpty(fd), ended);
+    // What happened before the file was opened is not told of any more (kernfs_generic_poll).
+    return isEmpty(fd) ? endSoon(supervision, ended) : supervision;
   } catch {
     return undefined;
   }
@@ -71,7 +84,7 @@ export function superviseCgroup({ path }: UnitCgroup, ended: () => void): Superv
     watcher.on('error', () => {
       watcher.close();
     });
-    return watcher;
+    return existsSync(cgroup) ? watcher : endSoon(watcher, ended);
   } catch {
     return undefined;
   }

@@ -1,5 +1,13 @@
-import { chownSync, lstatSync, mkdirSync, renameSync, symlinkSync, unlinkSync } from 'node:fs';
-import { closeSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  lstatSync,
+  mkdirSync,
+  renameSync,
+  symlinkSync,
+  unlinkSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { BerthError, isSystemError, messageOf } from '../model/errors.js';
 import type { SocketOptions } from '../model/reservation.js';
@@ -34,9 +42,18 @@ export function bindPath(fd: number, path: string, type: number, options: Socket
     unlinkSync(path);
     bind();
   }
-  if (options.socketUser !== undefined || options.socketGroup !== undefined) {
-    chownSync(path, idOf('user', options.socketUser), idOf('group', options.socketGroup));
-  }
+  chownPath(path, options);
+}
+
+/** Gives a socket file the owner and mode of a changed configuration. */
+export function updatePath(path: string, options: SocketOptions): void {
+  chmodSync(path, options.socketMode);
+  chownPath(path, options);
+}
+
+function chownPath(path: string, { socketUser, socketGroup }: SocketOptions): void {
+  if (socketUser === undefined && socketGroup === undefined) return;
+  chownSync(path, idOf('user', socketUser), idOf('group', socketGroup));
 }
 
 /** True when a path is a socket on which nobody waits: connect(2) is refused. */

@@ -81,6 +81,8 @@ export interface Native {
   /** A pidfd of the peer; undefined when it is gone. */
   peerPidfd(fd: number, pid: number): number | undefined;
   pidfdOpen(pid: number): number | undefined;
+  /** Pairs of pid and inode, flat: a pair for each descriptor of one of these sockets that may be seen in /proc. */
+  socketHolders(inodes: readonly number[]): number[];
   userId(name: string): number | undefined;
   groupId(name: string): number | undefined;
   watch(fd: number, events: number, callback: (events: number) => void): Watch;

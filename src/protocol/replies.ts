@@ -11,14 +11,24 @@ export function answer(parameters: object): Reply[] {
   return [{ data: Buffer.from(JSON.stringify({ parameters })), fds: [] }];
 }
 
+/** What berth-claim has room for, and a few lines on a terminal. */
+const maxMessageBytes = 900;
+
 /** An error is one packet, short enough for the buffer of every client. */
 export function errorReply(error: unknown): Reply[] {
   const code = error instanceof BerthError ? error.code : 'Failed';
-  // berth-claim undoes \" and \\ only, so nothing else may need an escape.
-  const message = messageOf(error)
+  // berth-claim undoes \" and \\ only, so nothing else may need an escape: no control character, no lone surrogate.
+  const text = messageOf(error)
     .replaceAll(/\p{Cc}+/gu, ' ')
-    .slice(0, 900);
+    .replaceAll(/\p{Cs}/gu, '\ufffd');
+  const message = cut(text);
   return [{ data: Buffer.from(JSON.stringify({ error: code, parameters: { message } })), fds: [] }];
+}
+
+/** The longest beginning of a text that the limit leaves room for, in whole characters. */
+function cut(text: string): string {
+  const bytes = new Uint8Array(maxMessageBytes);
+  return text.slice(0, new TextEncoder().encodeInto(text, bytes).read);
 }
 
 /** What berth-claim is to do with the answer; `done` is that to Done. */

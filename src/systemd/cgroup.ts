@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
 /** A unit of the system manager, and the cgroup that it owns, as a path from the cgroup root. */
 export interface UnitCgroup {
@@ -58,11 +58,22 @@ export function cgroupEventsFile(path: string): string | undefined {
   return existsSync(file) ? file : undefined;
 }
 
-/** Where systemd puts a service without Slice= (systemd.resource-control(5)); undefined when there is no such cgroup. */
-export function defaultCgroup(unit: string): UnitCgroup | undefined {
-  const template = unit.indexOf('@');
-  // An instance is in a slice of its template's, in whose name systemd-escape(1) has made every dash a \x2d.
-  const slice = template === -1 ? '' : `/system-${unit.slice(0, template).replaceAll('-', '\\x2d')}.slice`;
-  const path = `/system.slice${slice}/${unit}`;
-  return cgroupEventsFile(path) === undefined ? undefined : { unit, path };
+/** The cgroup of a unit, in whatever slice it is; undefined when it has none, because it is not started. */
+export function findUnitCgroup(unit: string, slice = ''): UnitCgroup | undefined {
+  const path = `${slice}/${unit}`;
+  if (cgroupEventsFile(path) !== undefined) return { unit, path };
+  for (const name of subslices(slice)) {
+    const found = findUnitCgroup(unit, `${slice}/${name}`);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function subslices(slice: string): string[] {
+  if (unifiedRoot === undefined) return [];
+  try {
+    return readdirSync(`${unifiedRoot}${slice}`).filter((name) => name.endsWith('.slice'));
+  } catch {
+    return []; // removed meanwhile
+  }
 }

@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { native } from '../native/index.js';
 import { unitOfProcess } from './cgroup.js';
 
 /** A process as messages name it. */
@@ -35,33 +36,12 @@ export function describeProcess({ pid, command, unit }: ProcessName): string {
  */
 export function processesWithSockets(inodes: ReadonlySet<number>): Map<number, number[]> {
   const found = new Map<number, number[]>();
-  for (const pid of readdirSync('/proc').map(Number)) {
-    if (!(pid > 0)) continue;
-    for (const inode of socketsOf(pid)) {
-      if (!inodes.has(inode)) continue;
-      const pids = found.get(inode);
-      if (pids === undefined) found.set(inode, [pid]);
-      else if (!pids.includes(pid)) pids.push(pid);
-    }
+  const pairs = native.socketHolders([...inodes]);
+  for (let index = 0; index < pairs.length; index += 2) {
+    const [pid = 0, inode = 0] = pairs.slice(index, index + 2);
+    const pids = found.get(inode);
+    if (pids === undefined) found.set(inode, [pid]);
+    else if (!pids.includes(pid)) pids.push(pid);
   }
   return found;
-}
-
-function socketsOf(pid: number): number[] {
-  try {
-    return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
-      const match = /^socket:\[(\d+)\]$/.exec(linkOf(`/proc/${pid}/fd/${fd}`));
-      return match === null ? [] : Number(match[1]);
-    });
-  } catch {
-    return [];
-  }
-}
-
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return '';
-  }
 }

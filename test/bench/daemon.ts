@@ -1,16 +1,11 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { constant, native, Readable } from '../../src/native/index.js';
+import { mortal } from './cleanup.js';
 import { cleanEnvironment, programs } from './programs.js';
-
-/** A directory of one's own below /tmp, short enough for the path of a socket. */
-export function makeDirectory(): string {
-  return mkdtempSync(join(tmpdir(), 'berth-'));
-}
 
 /** A berthd with a configuration and a control socket of its own. */
 export interface Daemon {
@@ -41,10 +36,12 @@ export async function startDaemon(directory: string): Promise<Daemon> {
   const notify = join(directory, 'notify');
   const ready = listenForReady(notify);
   const start = process.hrtime.bigint();
-  const child = spawn(
-    process.execPath,
-    [programs.berthd, '--config-dir', join(directory, 'conf'), '--control', control],
-    { env: { ...cleanEnvironment, NOTIFY_SOCKET: notify }, stdio: ['ignore', 'ignore', 'pipe'] },
+  const child = mortal(
+    spawn(
+      process.execPath,
+      [programs.berthd, '--config-dir', join(directory, 'conf'), '--control', control],
+      { env: { ...cleanEnvironment, NOTIFY_SOCKET: notify }, stdio: ['ignore', 'ignore', 'pipe'] },
+    ),
   );
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {

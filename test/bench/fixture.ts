@@ -1,7 +1,8 @@
 import { randomInt } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeDirectory, startDaemon, writeReservations } from './daemon.js';
+import { makeDirectory } from './cleanup.js';
+import { startDaemon, writeReservations } from './daemon.js';
 import type { Daemon, Reservations } from './daemon.js';
 
 /** Runs `action` beside a berthd that holds these reservations, and clears both away. */

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { parseArgs } from 'node:util';
 import { benchClaim } from './claim.js';
+import { exitOnSignals } from './cleanup.js';
 import { benchList } from './list.js';
 import { benchRate } from './rate.js';
 import { formatSection, missed } from './report.js';
@@ -18,7 +19,7 @@ const sections: Readonly<Record<string, () => Promise<Section>>> = {
 const usage = `usage: npm run bench -- [SECTION...] [--json FILE]
 
 Measures berth, and s6-fdholderd beside it. Sections: ${Object.keys(sections).join(', ')}; all of them by default, which
-takes about three minutes. Ends with 1 when a target is missed.
+takes about a minute and a half. Ends with 1 when a target is missed.
 `;
 
 async function main(): Promise<number> {
@@ -32,7 +33,6 @@ async function main(): Promise<number> {
     process.stderr.write(usage);
     return values.help === true ? 0 : 2;
   }
-  // Node reads the certificates at every start, which would be measured with it. Ours are started without.
   const cpu = cpus();
   const machine = `${cpu.length} x ${cpu[0]?.model.trim() ?? 'CPU'}, Linux ${release()}, Node ${process.version}`;
   console.log(`${machine}\n`);
@@ -52,6 +52,7 @@ async function main(): Promise<number> {
   return done.some(({ rows }) => rows.some(missed)) ? 1 : 0;
 }
 
+exitOnSignals();
 main().then(
   (status) => {
     process.exitCode = status;

@@ -21,8 +21,8 @@ export const programs = {
 const run = promisify(execFile);
 
 /**
- * A short search path, because a long one costs every command that is looked up, and nothing that makes Node read
- * certificates or more at its start.
+ * A short search path, because a long one costs every command that is looked up; and without NODE_EXTRA_CA_CERTS, which
+ * Node reads at every start.
  */
 export const cleanEnvironment: NodeJS.ProcessEnv = {
   PATH: '/usr/sbin:/usr/bin:/sbin:/bin',

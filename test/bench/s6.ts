@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { mortal } from './cleanup.js';
 import { end } from './daemon.js';
 import { cleanEnvironment, find } from './programs.js';
 
@@ -36,10 +37,12 @@ export async function startFdHolder(directory: string): Promise<FdHolder> {
   for (const right of ['STORE', 'RETRIEVE']) writeFileSync(join(env, `S6_FDHOLDER_${right}_REGEX`), '.*\n');
   const options = { env: cleanEnvironment };
   await run('s6-accessrules-cdb-from-fs', [`${rules}.cdb`, rules], options);
-  const child = spawn('s6-fdholder-daemon', ['-1', '-x', `${rules}.cdb`, socket], {
-    ...options,
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
+  const child = mortal(
+    spawn('s6-fdholder-daemon', ['-1', '-x', `${rules}.cdb`, socket], {
+      ...options,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }),
+  );
   const stop = (): Promise<void> => end(child);
   try {
     await Promise.race([

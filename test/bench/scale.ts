@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeDirectory, startDaemon, writeReservations } from './daemon.js';
+import { makeDirectory } from './cleanup.js';
+import { startDaemon, writeReservations } from './daemon.js';
 import { tcpReservations } from './fixture.js';
 import type { Row, Section } from './report.js';
 import { ratio, spread } from './statistics.js';

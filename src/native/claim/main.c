@@ -1,3 +1,4 @@
+#include <ctype.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,6 +22,10 @@ void refuse(const char *name, const char *format, ...) {
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    /* What came over the socket stays on its one line, and moves no cursor. */
+    for (char *c = text; *c != '\0'; c++)
+        if (iscntrl((unsigned char)*c))
+            *c = ' ';
     fprintf(stderr, "berth-claim: cannot claim '%s': %s\n", name, text);
     exit(EXIT_REFUSED);
 }
