@@ -25,6 +25,7 @@ export function holdRequests(reservation: Reservation): HoldRequest[] {
  */
 export function holdKey({ spec, options }: HoldRequest): string {
   const { type, protocol, address } = spec;
+  if (address.family === 'unix' || address.family === 'abstract') return JSON.stringify([type, address]);
   const { bindIPv6Only, bindToDevice, freeBind, transparent } = options;
   return JSON.stringify([type, protocol, address, bindIPv6Only, bindToDevice, freeBind, transparent]);
 }
@@ -68,7 +69,12 @@ export class HeldSocket {
     this.address = resolveAddress(request.spec);
     this.#fd = this.#open(siblings.map(({ fd }) => fd));
     this.#inode = fstatSync(this.#fd).ino;
-    if (request.whileStopped === 'queue') this.#receive();
+    try {
+      if (request.whileStopped === 'queue') this.#receive();
+    } catch (error) {
+      closeSync(this.#fd);
+      throw error;
+    }
   }
 
   /** Lent for a handoff: it stays berthd's. */
@@ -97,7 +103,7 @@ export class HeldSocket {
     const before = this.#request;
     this.#request = request;
     if (JSON.stringify(before) === JSON.stringify(request)) return;
-    this.warnings.push(...applyOptions(this.#fd, request.spec, this.address, request.options));
+    this.warnings.push(...applyOptions(this.#fd, request.spec, this.address, request.options, true));
     if (this.address.family === 'unix')
       this.warnings.push(...linkPath(this.address.path, request.options.symlinks));
     if (!inUse) this.rest();
@@ -117,13 +123,9 @@ export class HeldSocket {
   /** The service has stopped: clients are refused, or wait for its next start. The port stays bound throughout. */
   rest(): void {
     this.#closeSharing();
-    if (this.#request.whileStopped === 'queue') {
-      this.#receive();
-    } else if (this.#isStream) {
-      this.#unlisten();
-    } else {
-      native.attachDrop(this.#fd);
-    }
+    if (!this.#isStream) this.#filter();
+    else if (this.#request.whileStopped === 'queue') this.#receive();
+    else this.#unlisten();
   }
 
   /** Lets go of the address, for good. */
@@ -186,6 +188,15 @@ export class HeldSocket {
     return Math.min(this.#request.options.backlog, 0x7fffffff);
   }
 
+  #filter(): void {
+    try {
+      if (this.#request.whileStopped === 'queue') native.detachDrop(this.#fd);
+      else native.attachDrop(this.#fd);
+    } catch {
+      this.#replace(); // EPERM: the service has locked a filter of its own
+    }
+  }
+
   /** SO_REUSEADDR goes off while the socket still listens, so that there is no moment in which it could be shared. */
   #unlisten(): void {
     if (this.#isTcp && this.listening) native.shutdownRead(this.#fd);
@@ -198,27 +209,46 @@ export class HeldSocket {
     this.#set('SO_REUSEPORT', this.#request.options.reusePort);
   }
 
-  /** A service can shut its duplicate down or connect it, and with it every other one. */
+  /** A service can connect its duplicate, shut it down or filter it, and with it every other one. */
   #repair(): string[] {
-    if (!this.#isInet) return [];
     const done: string[] = [];
-    if (native.disconnect(this.#fd)) {
-      applyBindOptions(this.#fd, this.address, this.#request.options);
-      done.push('was connected by the service');
+    try {
+      // On a datagram socket at rest it is ours.
+      if (native.detachDrop(this.#fd) && this.#isStream) done.push('had a filter of the service');
+      if (native.disconnect(this.#fd)) {
+        applyBindOptions(this.#fd, this.address, this.#request.options);
+        done.push('was connected or shut down by the service');
+      }
+    } catch (error) {
+      // SO_LOCK_FILTER, or an AF_UNIX stream that was connected: there is no way back.
+      this.#replace();
+      return [...done, `was left unusable by the service (${messageOf(error)}) and had to be replaced`];
     }
-    if (!this.#isStream && (native.pollNow(this.#fd) & constant('POLLRDHUP')) !== 0) {
+    if ((native.pollNow(this.#fd) & constant('POLLRDHUP')) !== 0) {
       this.#replace();
       done.push('was shut down by the service and had to be replaced');
     }
+    if (!this.#isStream) this.#closeSharing();
     return done;
   }
 
-  /** A datagram socket that was shut down cannot be revived: another one takes its place while it is still bound. */
+  /** A socket that cannot be revived: another one takes its place, of an IP address while it is still bound. */
   #replace(): void {
     const old = this.#fd;
-    this.#fd = this.#open([old]);
+    if (this.#isInet) {
+      this.#fd = this.#open([old]);
+      closeSync(old);
+    } else {
+      const { family } = this.address;
+      if (this.address.family === 'unix') removePath(this.address.path, []);
+      // An abstract name goes with its socket only. Its number stays taken, should the name be, too.
+      this.#fd = native.socket(constant(families[family]), constant(types[this.#request.spec.type]), 0);
+      closeSync(old);
+      const placeholder = this.#fd;
+      this.#fd = this.#open([]);
+      closeSync(placeholder);
+    }
     this.#inode = fstatSync(this.#fd).ino;
-    closeSync(old);
   }
 }
 
