@@ -9,5 +9,9 @@ if [ $# -eq 0 ]; then
   set -- unit integration golden fault fuzz lab
 fi
 files=$(for folder in "$@"; do find "build/js/test/$folder" -name '*.test.js' 2>/dev/null; done | sort)
+[ -n "$files" ] || {
+  echo "There is no test in $*." >&2
+  exit 1
+}
 # shellcheck disable=SC2086 # the names are ours and have no spaces
 exec node --test --test-reporter=spec $files

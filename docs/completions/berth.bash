@@ -7,6 +7,15 @@ _berth_names() {
   done
 }
 
+# Adds what compgen finds. The option makes bash quote blanks and put a slash behind a directory.
+_berth_files() {
+  local -a found
+  mapfile -t found < <(compgen "$@")
+  COMPREPLY+=("${found[@]}")
+  compopt -o filenames 2>/dev/null
+  return 0
+}
+
 _berth() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
   local -a control=()
@@ -34,11 +43,11 @@ _berth() {
   fi
   case $prev in
     --control)
-      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+      _berth_files -f -- "$cur"
       return
       ;;
     --config-dir)
-      mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+      _berth_files -d -- "$cur"
       return
       ;;
   esac
@@ -52,8 +61,8 @@ _berth() {
   case $verb in
     '') mapfile -t COMPREPLY < <(compgen -W 'list status check reload' -- "$cur") ;;
     status) mapfile -t COMPREPLY < <(compgen -W "$(_berth_names "${control[@]}")" -- "$cur") ;;
-    check) mapfile -t COMPREPLY < <(compgen -f -X '!*.conf' -- "$cur"; compgen -d -- "$cur") ;;
+    check) _berth_files -f -X '!*.conf' -- "$cur" && _berth_files -d -- "$cur" ;;
   esac
 }
 
-complete -o filenames -F _berth berth
+complete -F _berth berth

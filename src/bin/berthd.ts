@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { unlinkSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { defaultDirectories } from '../config/search.js';
 import { openControlSocket } from '../daemon/control-socket.js';
 import { Daemon } from '../daemon/daemon.js';
@@ -7,6 +7,9 @@ import { Log } from '../daemon/log.js';
 import { ownPolicy, systemPolicy } from '../daemon/policy.js';
 import { BerthError, exitStatuses, messageOf } from '../model/errors.js';
 import { defaultControlPath } from '../protocol/messages.js';
+import { isVault } from '../daemon/vault.js';
+import { openFdStore } from '../systemd/fd-store.js';
+import { takeListenFds } from '../systemd/listen-fds.js';
 import { createNotifier } from '../systemd/notify.js';
 import { version } from './version.js';
 
@@ -21,6 +24,9 @@ Holds the sockets of all reservations and hands them to the services they are fo
 
 More in berthd(8).
 `;
+
+/** berth.service takes this one for a good end after which berthd is not to be restarted. */
+const idleExitStatus = 75;
 
 function readArguments(): { configDirectories: readonly string[]; controlPath: string } | undefined {
   const { values } = parseArgs({
@@ -44,22 +50,33 @@ function readArguments(): { configDirectories: readonly string[]; controlPath: s
 
 function run(configDirectories: readonly string[], controlPath: string): void {
   const log = new Log();
-  const control = openControlSocket(controlPath, process.env);
+  const passed = takeListenFds(process.env);
+  const control = openControlSocket(controlPath, passed);
+  const store = control.activated ? openFdStore(process.env) : undefined;
   const daemon = new Daemon({
     configDirectories,
     control: control.fd,
     policy: control.activated ? systemPolicy : ownPolicy(process.geteuid?.() ?? 0),
     notifier: createNotifier(process.env),
+    ...(store === undefined ? {} : { vault: { store, passed: passed.filter(isVault) } }),
+    // Only managers that can keep the sockets of a stopped service set FDSTORE (systemd.exec(5), since 254).
+    ...(store === undefined || process.env['FDSTORE'] === undefined
+      ? {}
+      : { idleExit: () => process.exit(idleExitStatus) }),
     log,
   });
   // A sign of life on a terminal that has gone must not end what holds every port.
   process.on('SIGHUP', () => {
-    daemon.reload();
+    try {
+      daemon.reload();
+    } catch (error) {
+      log.err(`cannot reload: ${messageOf(error)}`);
+    }
   });
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
       daemon.stop();
-      if (!control.activated) unlinkSync(controlPath);
+      if (!control.activated) rmSync(controlPath, { force: true });
       process.exit(0);
     });
   }

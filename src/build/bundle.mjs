@@ -5,7 +5,7 @@ import { build } from 'esbuild';
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 
 await build({
-  entryPoints: { berth: 'src/bin/berth.ts', berthd: 'src/bin/berthd.ts' },
+  entryPoints: { berth: 'src/bin/berth.ts', berthd: 'src/bin/berthd.ts', generator: 'src/bin/generator.ts' },
   outdir: 'build/lib',
   outExtension: { '.js': '.cjs' },
   bundle: true,
@@ -15,6 +15,7 @@ await build({
   legalComments: 'linked',
   // Native packages find their binary by their own place on disk.
   external: ['sd-notify', 'node-unix-socket'],
+  alias: { 'string-width': './src/build/string-width.mjs' },
   banner: { js: 'const importMetaUrl = require("node:url").pathToFileURL(__filename).href;' },
   define: { 'import.meta.url': 'importMetaUrl', BERTH_VERSION: JSON.stringify(version) },
   logLevel: 'warning',

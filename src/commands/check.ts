@@ -7,7 +7,7 @@ import { BerthError, exitStatuses } from '../model/errors.js';
 import { formatMistake } from '../model/reservation.js';
 import type { Invocation } from './arguments.js';
 import { printJson, type Output } from './output.js';
-import { count, printable } from './text.js';
+import { count, printable } from '../model/text.js';
 
 /** Reads the files as berthd would, without it. As a linter does: mistakes, one a line, and a summary. */
 export function check(invocation: Invocation, output: Output): Promise<number> {

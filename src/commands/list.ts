@@ -3,7 +3,7 @@ import type { ReservationInfo, ReservationState } from '../protocol/messages.js'
 import type { Invocation } from './arguments.js';
 import { printJson, type Output } from './output.js';
 import { formatTable } from './table.js';
-import { count, printable } from './text.js';
+import { count, printable } from '../model/text.js';
 import { formatAge } from './time.js';
 
 const heads = ['NAME', 'SOCKETS', 'UNIT', 'MODE', 'STATE', 'SINCE'] as const;

@@ -1,7 +1,7 @@
 import { BerthError } from '../model/errors.js';
 import { readArguments, type Invocation, type Verb } from './arguments.js';
 import type { Output } from './output.js';
-import { printable } from './text.js';
+import { printable } from '../model/text.js';
 
 type Command = (invocation: Invocation, output: Output) => Promise<number>;
 

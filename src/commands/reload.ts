@@ -2,7 +2,7 @@ import { exitStatuses } from '../model/errors.js';
 import { call } from '../protocol/client.js';
 import type { Invocation } from './arguments.js';
 import { printJson, type Output } from './output.js';
-import { count, printable } from './text.js';
+import { count, printable } from '../model/text.js';
 
 /** Mistakes in the files outrank sockets that could not be held: what berthd did is then not what the files say. */
 export async function reload({ control, json }: Invocation, output: Output): Promise<number> {

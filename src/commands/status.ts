@@ -2,7 +2,8 @@ import { call } from '../protocol/client.js';
 import type { ClaimantInfo, ReservationStatus, SocketInfo } from '../protocol/messages.js';
 import type { Invocation } from './arguments.js';
 import { printJson, type Colour, type Output } from './output.js';
-import { padEnd, printable, width } from './text.js';
+import { printable } from '../model/text.js';
+import { padEnd, width } from './text.js';
 import { formatAge, formatTime } from './time.js';
 
 export async function status({ operands, control, json }: Invocation, output: Output): Promise<number> {

@@ -3,8 +3,10 @@ import { BerthError, messageOf } from '../model/errors.js';
 import { defaultControlPath } from '../protocol/messages.js';
 import { verbs, type Invocation, type Notice } from './arguments.js';
 
-// What follows `--` is marked with a byte that no argument can hold: yargs itself would take it for options or numbers.
+// Operands are marked with a byte that no argument can hold where yargs would not take them for operands: what follows
+// `--`, a lone dash, which it loses, and the word "help", which it answers even as the name of a reservation.
 const operandMark = '\0';
+const misread: readonly string[] = ['-', 'help'];
 
 /** `head` and `rest` are the arguments before and after the first `--`. */
 export async function parseWithYargs(
@@ -12,7 +14,10 @@ export async function parseWithYargs(
   rest: readonly string[],
   version: string,
 ): Promise<Invocation | Notice> {
-  const args = [...head, ...rest.map((operand) => operandMark + operand)];
+  const args = [
+    ...head.map((argument) => (misread.includes(argument) ? operandMark + argument : argument)),
+    ...rest.map((operand) => operandMark + operand),
+  ];
   let text = '';
   const parser: Argv = declare(version).fail((message: string | null, error: Error | undefined) => {
     if (error !== undefined && error.name !== 'YError') {
@@ -88,6 +93,9 @@ function explain(message: string, word: string | number | undefined): string {
   if (word === undefined || verbs.some((verb) => verb === word)) {
     return message;
   }
+  if (unmark(String(word)) === 'help') {
+    return "unknown command 'help'; did you mean --help?";
+  }
   const suggestion = message.startsWith('Did you mean') ? `; d${message.slice(1)}` : '';
   return `unknown command '${word}'${suggestion}`;
 }
@@ -100,7 +108,7 @@ type Parsed = Readonly<Record<string, unknown>> & { readonly _: readonly (string
 
 function invocation(parsed: Parsed): Invocation {
   const verb = verbs.find((each) => each === parsed._[0]) ?? 'list';
-  const operands = strings(verb === 'status' ? parsed['NAME'] : parsed['FILE']).map(unmark);
+  const operands = strings(verb === 'status' ? parsed['NAME'] : parsed['FILE']);
   if (operands.includes('')) {
     throw new BerthError('Usage', `${verb} cannot take an empty argument`);
   }
@@ -125,5 +133,5 @@ function value(option: string, parsed: Parsed): readonly string[] {
 
 function strings(value: unknown): readonly string[] {
   const list: readonly unknown[] = Array.isArray(value) ? value : [value];
-  return list.filter((each) => typeof each === 'string');
+  return list.filter((each) => typeof each === 'string').map(unmark);
 }

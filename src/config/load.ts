@@ -1,6 +1,6 @@
 import * as path from 'node:path';
 import type { Mistake, Reservation } from '../model/reservation.js';
-import { sharedSockets } from './conflicts.js';
+import { sharedNames, sharedSockets } from './conflicts.js';
 import { settingsName } from './names.js';
 import { buildReservation } from './reservation.js';
 import { collect, firstFile, search, type Found, type FoundFile } from './search.js';
@@ -16,6 +16,8 @@ export interface Configuration {
   readonly mistakes: readonly Mistake[];
   /** The names of the reservations that are configured but not among `reservations`, for their mistakes. */
   readonly broken: readonly string[];
+  /** False when a directory could not be read: then what else is configured is not known. */
+  readonly complete: boolean;
   readonly settings: Settings;
 }
 
@@ -30,7 +32,7 @@ export function loadConfiguration(
   const settingsFile = firstFile(source, directories, settingsName, all);
   const settings = readSettings(settingsFile, all);
   const files = found.filter(({ name }) => name !== settingsName);
-  return { ...assemble(files, services, all), settings };
+  return { ...assemble(files, services, all), complete: mistakes.length === 0, settings };
 }
 
 /**
@@ -56,7 +58,7 @@ export function loadFiles(source: FileSource, files: readonly string[], services
       settings = readSettings(files.main, mistakes);
     }
   }
-  return { ...assemble(found, services, mistakes), settings };
+  return { ...assemble(found, services, mistakes), complete: true, settings };
 }
 
 function readSettings(file: FoundFile | undefined, mistakes: Mistake[]): Settings {
@@ -70,7 +72,7 @@ function assemble(
   found: readonly Found[],
   services: Services,
   before: readonly Mistake[],
-): Omit<Configuration, 'settings'> {
+): Omit<Configuration, 'settings' | 'complete'> {
   const mistakes = [...before];
   const broken = new Set<string>();
   const built: Reservation[] = [];
@@ -80,7 +82,7 @@ function assemble(
     if (made.reservation === undefined) broken.add(files.name);
     else built.push(made.reservation);
   }
-  for (const { name, mistake } of sharedSockets(built)) {
+  for (const { name, mistake } of [...sharedSockets(built), ...sharedNames(built)]) {
     mistakes.push(mistake);
     broken.add(name);
   }

@@ -12,9 +12,11 @@ export interface Settings {
   readonly logLevel: LogLevel;
   /** Seconds after which a connection that says nothing is closed. */
   readonly peerTimeoutSec: number;
+  /** Seconds after which a berthd that nobody needs ends, its sockets kept by PID 1; 0 for never. */
+  readonly idleExitSec: number;
 }
 
-export const defaultSettings: Settings = { logLevel: 'info', peerTimeoutSec: 10 };
+export const defaultSettings: Settings = { logLevel: 'info', peerTimeoutSec: 10, idleExitSec: 0 };
 
 type Draft = { -readonly [K in keyof Settings]: Settings[K] };
 
@@ -24,15 +26,18 @@ export const settingsKeys: ReadonlyMap<string, (draft: Draft, value: string) => 
       draft.logLevel = parseChoice(value, logLevels);
     },
     PeerTimeoutSec: (draft: Draft, value: string) => {
-      draft.peerTimeoutSec = peerTimeout(value);
+      draft.peerTimeoutSec = seconds(value, 0.1, '100ms to 1h');
+    },
+    IdleExitSec: (draft: Draft, value: string) => {
+      draft.idleExitSec = value === '0' ? 0 : seconds(value, 1, '1s to 1h, or 0 for never');
     },
   }),
 );
 
-function peerTimeout(value: string): number {
-  const seconds = parseTimeSpan(value) / 1e6;
-  if (seconds < 0.1 || seconds > 3600) throw new ValueError(`${quote(value)} is out of range (100ms to 1h)`);
-  return seconds;
+function seconds(value: string, least: number, range: string): number {
+  const span = parseTimeSpan(value) / 1e6;
+  if (span < least || span > 3600) throw new ValueError(`${quote(value)} is out of range (${range})`);
+  return span;
 }
 
 /** A settings file needs a screenful; the package reads it with regular expressions that are not meant for more. */

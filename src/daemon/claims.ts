@@ -1,30 +1,48 @@
 import { BerthError, messageOf } from '../model/errors.js';
 import type { Reservation } from '../model/reservation.js';
+import { native } from '../native/index.js';
 import type { ClaimantInfo } from '../protocol/messages.js';
 import type { Peer } from '../protocol/peer.js';
 import { claimReply } from '../protocol/replies.js';
-import type { Reply } from '../protocol/replies.js';
-import { commandOf } from '../systemd/processes.js';
+import type { ClaimMode, Reply } from '../protocol/replies.js';
+import { findUnitCgroup, unitOfProcess } from '../systemd/cgroup.js';
+import type { UnitCgroup } from '../systemd/cgroup.js';
+import { commandOf, processesWithSockets } from '../systemd/processes.js';
 import type { HeldSocket } from './held-socket.js';
 import type { Log } from './log.js';
-import { superviseProcess, superviseUnit } from './supervise.js';
+import { superviseCgroup, superviseProcess, superviseUnit } from './supervise.js';
 import type { Supervision } from './supervise.js';
 import type { Entry, Table } from './table.js';
 
+/** `exec` runs a command with the sockets; `unit` stands in ExecStartPre= and does what Handoff= says. */
+export const claimForms = ['exec', 'unit'] as const;
+export type ClaimForm = (typeof claimForms)[number];
+
 interface Claimant extends ClaimantInfo {
-  supervision: Supervision;
+  readonly supervision: Supervision | undefined;
+}
+
+/** What a claimant is followed by: its unit's cgroup, or its own process. `takePidfd` gives the pidfd away. */
+interface Follower {
+  readonly pid: number;
+  readonly unit?: UnitCgroup;
+  readonly takePidfd?: () => number;
 }
 
 /** Grants claims, and follows each claimant to its end: then the sockets rest again. */
 export class Claims {
   readonly #table: Table;
   readonly #log: Log;
-  /** By reservation; one claimant for each unit, or for each process where there is no unit. */
+  /** By reservation; one claimant for the reservation's unit, and one for each other process. */
   readonly #claimants = new Map<string, Map<string, Claimant>>();
 
-  constructor(table: Table, log: Log) {
+  readonly #socketsChanged: () => void;
+
+  /** `socketsChanged` is called when a claim made berthd hold other sockets than before. */
+  constructor(table: Table, log: Log, socketsChanged: () => void) {
     this.#table = table;
     this.#log = log;
+    this.#socketsChanged = socketsChanged;
   }
 
   of(name: string): Claimant[] {
@@ -35,39 +53,80 @@ export class Claims {
     return this.#claimants.has(name);
   }
 
+  /** True while a claimant's end would be missed if nobody watched: a unit that says Done itself needs no watching. */
+  get watching(): boolean {
+    return [...this.#claimants].some(([name, claimants]) => {
+      const entry = this.#table.get(name)?.reservation;
+      return entry?.handoff === 'exec' || [...claimants.values()].some(({ unit }) => unit === undefined);
+    });
+  }
+
   /** Makes the sockets ready and hands over duplicates. Throws a BerthError when that cannot be done for all of them. */
-  grant({ reservation, slots }: Entry, peer: Peer): Reply[] {
-    const { name, handoff, fdName } = reservation;
-    if (handoff === 'none') throw new BerthError('Denied', `'${name}' is held for nobody (Handoff=none)`);
+  grant({ reservation, slots }: Entry, peer: Peer, form: ClaimForm): Reply[] {
+    const mode = modeOf(reservation, form);
+    const inodes = (): string => slots.map(({ socket }) => socket?.inode).join();
+    const before = inodes();
     this.#table.hold([], slots);
     const sockets = slots.map(({ socket, error }) => {
       if (socket === undefined) throw new BerthError('NotHeld', error ?? 'it is not held');
       return socket;
     });
-    this.#makeReady(name, sockets);
+    this.#makeReady(reservation.name, sockets, mode);
+    if (inodes() !== before) this.#socketsChanged();
     this.#follow(reservation, sockets, peer);
-    this.#log.debug(`${name}: handed to pid ${peer.pid}`);
+    this.#log.debug(`${reservation.name}: claimed by pid ${peer.pid} (${mode})`);
+    if (mode === 'lend') return claimReply(mode, []);
     return claimReply(
-      'exec',
-      sockets.map(({ fd }) => ({ fd, name: fdName })),
+      mode,
+      sockets.map(({ fd }) => ({ fd, name: reservation.fdName })),
     );
+  }
+
+  /** The unit says that its service has ended, or, of a loan, that it has bound its own sockets. */
+  done({ reservation, slots }: Entry, peer: Peer): Reply[] {
+    const { name, unit } = reservation;
+    const lent = slots.flatMap(({ socket }) => (socket?.lent === true ? socket : []));
+    if (lent.length > 0) for (const socket of lent) socket.endLoan();
+    else this.#end(name, peer.unit?.unit === unit ? unit : String(peer.pid));
+    return claimReply('done', []);
+  }
+
+  /**
+   * Finds the claimants that an earlier berthd had: whoever has the sockets open. PID 1 has those of a unit that is being
+   * started. Sockets that nobody has rest.
+   */
+  recover(): void {
+    const inodes = new Set([...this.#table.slots()].flatMap(({ socket }) => socket?.inode ?? []));
+    if (inodes.size === 0) return;
+    const owners = processesWithSockets(inodes);
+    for (const { reservation, slots } of this.#table.entries()) {
+      const sockets = slots.flatMap(({ socket }) => socket ?? []);
+      const pids = new Set(sockets.flatMap(({ inode }) => owners.get(inode) ?? []));
+      const stored = pids.delete(1) || sockets.some(({ lent }) => lent);
+      pids.delete(process.pid);
+      for (const pid of pids) this.#followProcess(reservation, sockets, pid);
+      if (!this.inUse(reservation.name) && stored) this.#followUnit(reservation, sockets);
+      if (!this.inUse(reservation.name)) this.#rest(reservation.name, sockets);
+    }
   }
 
   /** Stops following the claimants of reservations that are no longer there. */
   forget(isKnown: (name: string) => boolean): void {
     for (const [name, claimants] of this.#claimants) {
       if (isKnown(name)) continue;
-      for (const { supervision } of claimants.values()) supervision.close();
+      for (const { supervision } of claimants.values()) supervision?.close();
       this.#claimants.delete(name);
     }
   }
 
-  #makeReady(name: string, sockets: readonly HeldSocket[]): void {
+  #makeReady(name: string, sockets: readonly HeldSocket[], mode: ClaimMode): void {
     try {
       for (const socket of sockets) {
-        for (const what of socket.handOver()) {
-          this.#log.warning(`${name}: ${socket.describe()} ${what}; repaired`);
-        }
+        if (mode === 'lend') socket.lend();
+        else
+          for (const what of socket.handOver()) {
+            this.#log.warning(`${name}: ${socket.describe()} ${what}; repaired`);
+          }
       }
     } catch (error) {
       this.#rest(name, sockets);
@@ -75,37 +134,65 @@ export class Claims {
     }
   }
 
+  #followProcess(reservation: Reservation, sockets: readonly HeldSocket[], pid: number): void {
+    const pidfd = native.pidfdOpen(pid);
+    if (pidfd === undefined) return;
+    const unit = unitOfProcess(pid);
+    this.#follow(reservation, sockets, {
+      pid,
+      ...(unit === undefined ? {} : { unit }),
+      takePidfd: () => pidfd,
+    });
+  }
+
+  #followUnit(reservation: Reservation, sockets: readonly HeldSocket[]): void {
+    const unit = findUnitCgroup(reservation.unit);
+    if (unit !== undefined) this.#follow(reservation, sockets, { pid: 1, unit });
+  }
+
   /** The reservation's own unit is followed as a whole, anybody else (root at a shell) as a process. */
-  #follow({ name, unit }: Reservation, sockets: readonly HeldSocket[], peer: Peer): void {
-    const claimants = this.#claimants.get(name) ?? new Map<string, Claimant>();
-    const cgroup = peer.unit?.unit === unit ? peer.unit : undefined;
-    const key = cgroup?.path ?? String(peer.pid);
+  #follow({ name, unit, handoff }: Reservation, sockets: readonly HeldSocket[], follower: Follower): void {
+    const cgroup = follower.unit?.unit === unit ? follower.unit : undefined;
+    const key = cgroup === undefined ? String(follower.pid) : unit;
     const ended = (): void => {
-      if (claimants.get(key) !== claimant) return;
-      claimants.delete(key);
-      if (claimants.size > 0) return;
-      this.#claimants.delete(name);
-      this.#log.debug(`${name}: ${cgroup?.unit ?? `pid ${peer.pid}`} has ended`);
-      const entry = this.#table.get(name);
-      if (entry !== undefined)
-        this.#rest(
-          name,
-          entry.slots.flatMap(({ socket }) => socket ?? []),
-        );
+      if (this.#claimants.get(name)?.get(key) === claimant) this.#end(name, key);
     };
-    const supervision =
-      (cgroup === undefined ? undefined : superviseUnit(cgroup, ended)) ??
-      superviseProcess(peer.takePidfd(), new Set(sockets.map(({ inode }) => inode)), ended);
+    // With exec the unit lives as long as it has processes. In the other modes it is claimed for before it has any.
+    const supervise = handoff === 'exec' ? superviseUnit : superviseCgroup;
+    const pidfd = (): Supervision | undefined =>
+      follower.takePidfd &&
+      superviseProcess(follower.takePidfd(), new Set(sockets.map(({ inode }) => inode)), ended);
     const claimant: Claimant = {
-      pid: peer.pid,
-      command: commandOf(peer.pid),
-      ...(peer.unit === undefined ? {} : { unit: peer.unit.unit }),
+      pid: follower.pid,
+      // When somebody asks: by then berth-claim has become the service.
+      get command() {
+        return commandOf(follower.pid);
+      },
+      ...(cgroup === undefined ? {} : { unit }),
       since: Date.now(),
-      supervision,
+      supervision: (cgroup && supervise(cgroup, ended)) ?? pidfd(),
     };
-    claimants.get(key)?.supervision.close();
+    const claimants = this.#claimants.get(name) ?? new Map<string, Claimant>();
+    claimants.get(key)?.supervision?.close();
     claimants.set(key, claimant);
     this.#claimants.set(name, claimants);
+  }
+
+  #end(name: string, key: string): void {
+    const claimants = this.#claimants.get(name);
+    const claimant = claimants?.get(key);
+    if (claimants === undefined || claimant === undefined) return;
+    claimant.supervision?.close();
+    claimants.delete(key);
+    this.#log.debug(`${name}: ${claimant.unit ?? `pid ${claimant.pid}`} has ended`);
+    if (claimants.size > 0) return;
+    this.#claimants.delete(name);
+    const entry = this.#table.get(name);
+    if (entry !== undefined)
+      this.#rest(
+        name,
+        entry.slots.flatMap(({ socket }) => socket ?? []),
+      );
   }
 
   #rest(name: string, sockets: readonly HeldSocket[]): void {
@@ -118,4 +205,19 @@ export class Claims {
       }
     }
   }
+}
+
+/** What a claim of this form gets of this reservation. Throws with what to do instead when it gets nothing. */
+function modeOf({ name, handoff, unit }: Reservation, form: ClaimForm): ClaimMode {
+  if (handoff === 'none') throw new BerthError('Denied', `'${name}' is held for nobody (Handoff=none)`);
+  if (form === 'exec' && (handoff === 'exec' || handoff === 'store')) return 'exec';
+  if (form === 'unit' && (handoff === 'store' || handoff === 'lend')) return handoff;
+  const instead = {
+    store: `ExecStartPre=+berth-claim ${name}`,
+    exec: `ExecStart=berth-claim ${name} -- COMMAND`,
+    bind: 'another Handoff=: this version has no supervised bind',
+    lend: `ExecStartPre=+berth-claim ${name}`,
+    release: 'another Handoff=: this version never lets go',
+  }[handoff];
+  throw new BerthError('Failed', `'${name}' has Handoff=${handoff}: ${unit} needs ${instead}`);
 }

@@ -2,7 +2,7 @@ import { chmodSync, closeSync, mkdirSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { BerthError, isSystemError } from '../model/errors.js';
 import { constant, native } from '../native/index.js';
-import { takeListenFds } from '../systemd/listen-fds.js';
+import type { PassedFd } from '../systemd/listen-fds.js';
 import { isStale } from './unix-path.js';
 
 /** Connections that wait while berthd is busy or being restarted. */
@@ -18,9 +18,9 @@ export interface ControlSocket {
  * The control socket: the one that systemd passed, else a new one at `path`, for everybody to connect to (berthd itself
  * judges who may do what). Throws `Busy` when another berthd serves that path.
  */
-export function openControlSocket(path: string, environment: NodeJS.ProcessEnv): ControlSocket {
-  const passed = takeListenFds(environment).find(({ name }) => name === 'berth.socket' || name === 'control');
-  if (passed !== undefined) return { fd: passed.fd, activated: true };
+export function openControlSocket(path: string, passed: readonly PassedFd[]): ControlSocket {
+  const activated = passed.find(({ name }) => name === 'control');
+  if (activated !== undefined) return { fd: activated.fd, activated: true };
   mkdirSync(dirname(path), { recursive: true });
   const type = constant('SOCK_SEQPACKET');
   const fd = native.socket(constant('AF_UNIX'), type, 0);

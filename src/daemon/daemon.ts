@@ -1,8 +1,10 @@
-import { closeSync } from 'node:fs';
+import { closeSync, statSync } from 'node:fs';
 import { disk, readServicesText } from '../config/disk.js';
 import { loadConfiguration } from '../config/load.js';
 import { parseServices } from '../config/services.js';
+import { defaultSettings } from '../config/settings.js';
 import { formatMistake } from '../model/reservation.js';
+import { count } from '../model/text.js';
 import { native, Readable } from '../native/index.js';
 import type { Watch } from '../native/index.js';
 import { ControlServer } from '../protocol/server.js';
@@ -11,8 +13,12 @@ import { Claims } from './claims.js';
 import { withReserve } from './descriptor-reserve.js';
 import type { Log } from './log.js';
 import { handleRequest } from './methods.js';
+import type { MethodContext } from './methods.js';
 import type { Policy } from './policy.js';
 import { Table } from './table.js';
+import type { FdStore } from '../systemd/fd-store.js';
+import type { PassedFd } from '../systemd/listen-fds.js';
+import { recover, Vault } from './vault.js';
 
 export interface DaemonOptions {
   readonly configDirectories: readonly string[];
@@ -20,6 +26,10 @@ export interface DaemonOptions {
   readonly control: number;
   readonly policy: Policy;
   readonly notifier: Notifier;
+  /** Where the sockets outlive berthd, and what an earlier one left there. Without it they go with the process. */
+  readonly vault?: { readonly store: FdStore; readonly passed: readonly PassedFd[] };
+  /** Ends the process so that the next request starts it again. Absent where the manager would drop the sockets. */
+  readonly idleExit?: () => void;
   readonly log: Log;
 }
 
@@ -32,9 +42,14 @@ export class Daemon {
   readonly #options: DaemonOptions;
   readonly #table = new Table();
   readonly #claims: Claims;
+  readonly #vault: Vault | undefined;
   #server: ControlServer | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #watchdogTimer: NodeJS.Timeout | undefined;
+  #idleTimer: NodeJS.Timeout | undefined;
+  #saidNoIdleExit = false;
+  #settings = defaultSettings;
+  #readStamp = '';
   /** Waits for the ends of the processes that are in the way, by pid. */
   readonly #obstacles = new Map<number, { watch: Watch; pidfd: number }>();
   /** What has been said of sockets that cannot be held, so that a retry does not say it again. */
@@ -42,24 +57,41 @@ export class Daemon {
 
   constructor(options: DaemonOptions) {
     this.#options = options;
-    this.#claims = new Claims(this.#table, options.log);
+    this.#claims = new Claims(this.#table, options.log, () => {
+      this.#save();
+    });
+    this.#vault = options.vault && new Vault(options.vault.store, options.vault.passed);
   }
 
   /** Holds all that can be held, opens the control socket, and says READY=1. */
   start(): void {
-    const { control, policy, notifier, log } = this.#options;
-    const { peerTimeoutSec } = this.#configure();
-    const context = { table: this.#table, claims: this.#claims, policy, reload: () => this.reload() };
+    const { control, policy, notifier, log, vault } = this.#options;
+    this.#table.restore(recover(vault?.passed ?? []));
+    this.#claims.recover();
+    this.#configure();
+    const context: MethodContext = {
+      table: this.#table,
+      claims: this.#claims,
+      policy,
+      reload: () => this.reload(),
+      refresh: () => {
+        if (this.#stampOfFiles() !== this.#readStamp) this.reload();
+      },
+    };
     this.#server = new ControlServer(control, {
-      peerTimeoutSec,
+      peerTimeoutSec: () => this.#settings.peerTimeoutSec,
       maxConnections,
-      handle: (request, connection) => handleRequest(context, request, connection),
+      handle: (request, connection) => {
+        this.#awaitIdleness();
+        return handleRequest(context, request, connection);
+      },
       report: (message) => {
         log.warning(message);
       },
     });
     notifier.ready(this.#summary());
     log.info(this.#summary());
+    this.#awaitIdleness();
     if (notifier.watchdogInterval > 0) {
       this.#watchdogTimer = setInterval(() => {
         notifier.watchdog();
@@ -80,37 +112,79 @@ export class Daemon {
     }
   }
 
-  /** Closes the control socket; the sockets go with the process. */
+  /** Before the process ends. With a vault all sockets stay as they are; without one they go. */
   stop(): void {
     this.#options.notifier.stopping();
     this.#server?.close();
     clearTimeout(this.#retryTimer);
+    clearTimeout(this.#idleTimer);
     clearInterval(this.#watchdogTimer);
     this.#forgetObstacles();
     this.#claims.forget(() => false);
-    this.#table.apply([], new Set(), () => false);
+    if (this.#vault === undefined) this.#table.apply([], new Set(), () => false);
   }
 
-  #configure(): { mistakes: string[]; peerTimeoutSec: number } {
+  #configure(): { mistakes: string[] } {
     const { configDirectories, log } = this.#options;
+    this.#readStamp = this.#stampOfFiles();
     const loaded = loadConfiguration(disk, configDirectories, parseServices(readServicesText()));
     const mistakes = loaded.mistakes.map(formatMistake);
     for (const mistake of mistakes) log.err(mistake);
+    this.#settings = loaded.settings;
     log.level = loaded.settings.logLevel;
     withReserve(() => {
-      this.#table.apply(loaded.reservations, new Set(loaded.broken), (name) => this.#claims.inUse(name));
+      const keep = loaded.complete
+        ? loaded.broken
+        : [...this.#table.entries()].map((entry) => entry.reservation.name);
+      this.#table.apply(loaded.reservations, new Set(keep), (name) => this.#claims.inUse(name));
     });
     this.#claims.forget((name) => this.#table.get(name) !== undefined);
     this.#afterHolding();
-    return { mistakes, peerTimeoutSec: loaded.settings.peerTimeoutSec };
+    this.#save();
+    return { mistakes };
+  }
+
+  /** Tells whether files came or went since they were read last, which changes the directories that they are in. */
+  #stampOfFiles(): string {
+    return this.#options.configDirectories
+      .map((directory) => String(statSync(directory, { bigint: true, throwIfNoEntry: false })?.mtimeNs))
+      .join();
+  }
+
+  /** Begins to wait anew for the time in which nobody needs berthd. */
+  #awaitIdleness(): void {
+    const { log, idleExit } = this.#options;
+    const { idleExitSec } = this.#settings;
+    clearTimeout(this.#idleTimer);
+    if (idleExitSec === 0) return;
+    if (idleExit === undefined) {
+      if (!this.#saidNoIdleExit) log.notice('IdleExitSec= needs a service manager of systemd 254 or later');
+      this.#saidNoIdleExit = true;
+      return;
+    }
+    this.#idleTimer = setTimeout(() => {
+      if (this.#complaints.size > 0 || this.#claims.watching || this.#server?.busy === true)
+        this.#awaitIdleness();
+      else {
+        log.info('Nobody needs berthd: ending until the next request');
+        this.stop();
+        idleExit();
+      }
+    }, idleExitSec * 1000);
   }
 
   #retry(): void {
+    const before = this.#heldCount();
     withReserve(() => {
       this.#table.hold();
     });
     this.#afterHolding();
+    if (this.#heldCount() !== before) this.#save();
     this.#options.notifier.status(this.#summary());
+  }
+
+  #save(): void {
+    this.#vault?.save(this.#table.stored());
   }
 
   /** Says what is new about sockets that cannot be held, and arranges for the next try. */
@@ -162,14 +236,15 @@ export class Daemon {
     return [...this.#complaints];
   }
 
+  #heldCount(): number {
+    return [...this.#table.slots()].filter(({ socket }) => socket !== undefined).length;
+  }
+
   #summary(): string {
-    let held = 0;
-    let missing = 0;
-    for (const { socket } of this.#table.slots())
-      if (socket === undefined) missing++;
-      else held++;
-    const count = [...this.#table.entries()].length;
+    const reservations = [...this.#table.entries()].length;
+    const held = this.#heldCount();
+    const missing = [...this.#table.slots()].length - held;
     const rest = missing === 0 ? '' : `; ${missing} cannot be held`;
-    return `Holding ${held} sockets of ${count} reservations${rest}`;
+    return `Holding ${count(held, 'socket')} of ${count(reservations, 'reservation')}${rest}`;
   }
 }

@@ -5,7 +5,7 @@ import { BerthError, isSystemError, messageOf } from '../model/errors.js';
 import type { Reservation, SocketOptions, SocketSpec, WhileStopped } from '../model/reservation.js';
 import { describeSocket } from '../model/reservation.js';
 import { applyBindOptions, applyOptions } from './options.js';
-import { bindPath, linkPath, removePath } from './unix-path.js';
+import { bindPath, linkPath, removePath, updatePath } from './unix-path.js';
 
 /** What is asked of one held socket: a socket of a reservation with the settings that it shares with the others. */
 export interface HoldRequest {
@@ -60,21 +60,33 @@ export class HeldSocket {
   /** What the kernel refused of its options, for the log. */
   readonly warnings: string[] = [];
 
+  private constructor(request: HoldRequest, address: BoundAddress, open: (socket: HeldSocket) => number) {
+    this.#request = request;
+    this.address = address;
+    this.#fd = open(this);
+    this.#inode = fstatSync(this.#fd).ino;
+  }
+
   /**
    * Binds. `siblings` are held sockets that this one overlaps with and will replace: they stay bound meanwhile. Throws
    * the SystemError of the call that failed; then nothing is held.
    */
-  constructor(request: HoldRequest, siblings: readonly HeldSocket[] = []) {
-    this.#request = request;
-    this.address = resolveAddress(request.spec);
-    this.#fd = this.#open(siblings.map(({ fd }) => fd));
-    this.#inode = fstatSync(this.#fd).ino;
+  static bind(request: HoldRequest, siblings: readonly HeldSocket[] = []): HeldSocket {
+    const held = new HeldSocket(request, resolveAddress(request.spec), (socket) =>
+      socket.#open(siblings.map(({ fd }) => fd)),
+    );
     try {
-      if (request.whileStopped === 'queue') this.#receive();
+      if (request.whileStopped === 'queue') held.#receive();
+      return held;
     } catch (error) {
-      closeSync(this.#fd);
+      closeSync(held.#fd);
       throw error;
     }
+  }
+
+  /** Takes a descriptor over that an earlier berthd bound by this request, in whatever state it is. */
+  static adopt(request: HoldRequest, fd: number): HeldSocket {
+    return new HeldSocket(request, native.getsockname(fd), () => fd);
   }
 
   /** Lent for a handoff: it stays berthd's. */
@@ -98,15 +110,22 @@ export class HeldSocket {
     return describeSocket(this.#request.spec);
   }
 
-  /** Takes over the settings of a re-read file that a bound socket can still take. */
+  /** Takes over the settings of a re-read file that a bound socket can still take; what it cannot is a warning. */
   update(request: HoldRequest, inUse: boolean): void {
     const before = this.#request;
     this.#request = request;
     if (JSON.stringify(before) === JSON.stringify(request)) return;
-    this.warnings.push(...applyOptions(this.#fd, request.spec, this.address, request.options, true));
-    if (this.address.family === 'unix')
-      this.warnings.push(...linkPath(this.address.path, request.options.symlinks));
-    if (!inUse) this.rest();
+    const { options } = request;
+    this.warnings.push(...applyOptions(this.#fd, request.spec, this.address, options, true));
+    try {
+      if (this.address.family === 'unix') {
+        updatePath(this.address.path, options);
+        this.warnings.push(...linkPath(this.address.path, options.symlinks));
+      }
+      if (!inUse) this.rest();
+    } catch (error) {
+      this.warnings.push(`${this.describe()} cannot take its new settings: ${messageOf(error)}`);
+    }
   }
 
   /**
@@ -118,6 +137,24 @@ export class HeldSocket {
     native.setBlocking(this.#fd);
     this.#receive();
     return repaired;
+  }
+
+  /**
+   * Lets a service that sets SO_REUSEADDR bind beside the hold, until endLoan() or rest(). The hold stays bound; whoever
+   * else sets SO_REUSEADDR could bind beside it, too.
+   */
+  lend(): void {
+    this.#set('SO_REUSEADDR', true);
+  }
+
+  /** Closed to everybody again; what has been bound beside the hold stays so. */
+  endLoan(): void {
+    this.#closeSharing();
+  }
+
+  /** Whether it is lent at this moment. */
+  get lent(): boolean {
+    return this.#isInet && !this.listening && this.#get('SO_REUSEADDR') !== 0;
   }
 
   /** The service has stopped: clients are refused, or wait for its next start. The port stays bound throughout. */

@@ -16,7 +16,9 @@ export interface Holder {
 export function findHolder(spec: SocketSpec): Holder | undefined {
   const inodes = new Set(inodesOn(spec));
   if (inodes.size === 0) return undefined;
-  const pid = processesWithSockets(inodes).find((candidate) => candidate !== process.pid);
+  const pid = [...processesWithSockets(inodes).values()]
+    .flat()
+    .find((candidate) => candidate !== process.pid);
   return pid === undefined ? undefined : { pid, description: describeProcess(nameProcess(pid)) };
 }
 

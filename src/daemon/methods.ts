@@ -3,6 +3,7 @@ import type { ReservationInfo, Request } from '../protocol/messages.js';
 import { identifyPeer } from '../protocol/peer.js';
 import { answer } from '../protocol/replies.js';
 import type { Reply } from '../protocol/replies.js';
+import { claimForms } from './claims.js';
 import type { Claims } from './claims.js';
 import type { Policy } from './policy.js';
 import type { Entry, Table } from './table.js';
@@ -16,12 +17,15 @@ export interface MethodContext {
   readonly claims: Claims;
   readonly policy: Policy;
   readonly reload: () => { mistakes: readonly string[]; failures: readonly string[] };
+  /** Reloads if files have come or gone since the last time. */
+  readonly refresh: () => void;
 }
 
 /** Answers one request of a connection. Throws a BerthError when it is refused. */
 export function handleRequest(context: MethodContext, request: Request, connection: number): Reply[] {
   switch (request.method) {
     case 'Claim':
+    case 'Done':
       return claim(context, request, connection);
     case 'List':
       return list(context, request.parameters['after']);
@@ -42,17 +46,20 @@ function find(table: Table, name: unknown): Entry {
   return entry;
 }
 
-function claim(
-  { table, claims, policy }: MethodContext,
-  { parameters }: Request,
-  connection: number,
-): Reply[] {
-  if (parameters['form'] !== 'exec') throw new BerthError('BadMessage', 'a claim has the form exec');
-  const entry = find(table, parameters['name']);
+/** Both methods of berth-claim: granted to the reservation's unit and to root. */
+function claim(context: MethodContext, request: Request, connection: number): Reply[] {
+  const { table, claims, policy } = context;
+  const form = claimForms.find((candidate) => candidate === request.parameters['form']);
+  if (form === undefined)
+    throw new BerthError('BadMessage', `a claim has one of the forms ${claimForms.join(', ')}`);
+  const name = request.parameters['name'];
+  // An admin who wrote a file and reloaded systemd expects the unit to start.
+  if (typeof name === 'string' && table.get(name) === undefined) context.refresh();
+  const entry = find(table, name);
   const peer = identifyPeer(connection);
   try {
     policy.checkClaim(peer, entry.reservation);
-    return claims.grant(entry, peer);
+    return request.method === 'Done' ? claims.done(entry, peer) : claims.grant(entry, peer, form);
   } finally {
     peer.release();
   }

@@ -1,8 +1,9 @@
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync, watch as watchDirectory } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { native, Prioritized, Readable } from '../native/index.js';
 import { cgroupEventsFile } from '../systemd/cgroup.js';
 import type { UnitCgroup } from '../systemd/cgroup.js';
-import { processesWithSockets } from '../systemd/processes.js';
+import { searchHeirs } from './heirs.js';
 
 /** A wait for the end of a claimant. After close() it reports nothing any more. */
 export interface Supervision {
@@ -26,6 +27,17 @@ function watchFd(fd: number, events: number, hasEnded: () => boolean, ended: () 
   return { close };
 }
 
+/** For an end that came before the watch: it is told like any other, after the caller has taken the supervision. */
+function endSoon(watch: Supervision, ended: () => void): Supervision {
+  watch.close();
+  const soon = setImmediate(ended);
+  return {
+    close: () => {
+      clearImmediate(soon);
+    },
+  };
+}
+
 /** `populated 0` in cgroup.events, or a cgroup that has been removed: no process of the unit is left (cgroups(7)). */
 function isEmpty(fd: number): boolean {
   const text = Buffer.alloc(256);
@@ -46,7 +58,33 @@ export function superviseUnit({ path }: UnitCgroup, ended: () => void): Supervis
   if (file === undefined) return undefined;
   try {
     const fd = openSync(file, 'r');
-    return watchFd(fd, Prioritized, () => isEmpty(fd), ended);
+    const supervision = watchFd(fd, Prioritized, () => isEmpty(fd), ended);
+    // What happened before the file was opened is not told of any more (kernfs_generic_poll).
+    return isEmpty(fd) ? endSoon(supervision, ended) : supervision;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Waits until systemd has removed a unit's cgroup, as it does when the unit is inactive or failed. Between the commands
+ * of a unit its cgroup may be empty for a moment, and yet the unit is starting. Undefined as for superviseUnit.
+ */
+export function superviseCgroup({ path }: UnitCgroup, ended: () => void): Supervision | undefined {
+  const file = cgroupEventsFile(path);
+  if (file === undefined) return undefined;
+  const cgroup = dirname(file);
+  try {
+    // poll(2) on cgroup.events does not tell of the removal; inotify(7) on the directory above does (IN_DELETE).
+    const watcher = watchDirectory(dirname(cgroup), (_event, name) => {
+      if (name !== basename(cgroup) || existsSync(cgroup)) return;
+      watcher.close();
+      ended();
+    });
+    watcher.on('error', () => {
+      watcher.close();
+    });
+    return existsSync(cgroup) ? watcher : endSoon(watcher, ended);
   } catch {
     return undefined;
   }
@@ -57,15 +95,17 @@ export function superviseUnit({ path }: UnitCgroup, ended: () => void): Supervis
  * sockets: a server that went into the background lives on in its child.
  */
 export function superviseProcess(pidfd: number, inodes: ReadonlySet<number>, ended: () => void): Supervision {
-  let current = watchFd(pidfd, Readable, () => true, next);
-  function next(): void {
-    for (const pid of processesWithSockets(inodes)) {
-      const heir = pid === process.pid ? undefined : native.pidfdOpen(pid);
-      if (heir === undefined) continue;
-      current = watchFd(heir, Readable, () => true, next);
-      return;
-    }
-    ended();
+  let current = watchFd(pidfd, Readable, () => true, search);
+  function search(): void {
+    current = searchHeirs(inodes, (heirs) => {
+      for (const pid of heirs) {
+        const heir = pid === 1 ? undefined : native.pidfdOpen(pid);
+        if (heir === undefined) continue;
+        current = watchFd(heir, Readable, () => true, search);
+        return;
+      }
+      ended();
+    });
   }
   return {
     close: () => {

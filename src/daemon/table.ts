@@ -3,6 +3,7 @@ import type { Reservation } from '../model/reservation.js';
 import { findHolder } from './holder.js';
 import { HeldSocket, holdError, holdKey, holdRequests } from './held-socket.js';
 import type { HoldRequest } from './held-socket.js';
+import type { Stored } from './vault.js';
 
 /** One socket of a reservation: held, or the reason why not and who is in the way. */
 export interface Slot {
@@ -42,6 +43,28 @@ export class Table {
     for (const { slots } of this.#entries.values()) yield* slots;
   }
 
+  /** Begins with what an earlier berthd held. Takes the descriptors over. */
+  restore(stored: readonly Stored[]): void {
+    for (const { reservation, fds } of stored) {
+      const slots = holdRequests(reservation).map((request, index): Slot => {
+        const fd = fds[index];
+        return fd === undefined ? { request } : { request, socket: HeldSocket.adopt(request, fd) };
+      });
+      this.#entries.set(reservation.name, { reservation, slots, changed: Date.now() });
+    }
+  }
+
+  /** What is held, to be stored. The descriptors stay the table's. */
+  stored(): Stored[] {
+    return [...this.#entries.values()].map(({ reservation, slots }) => {
+      const held = slots.flatMap(({ socket }) => socket ?? []);
+      return {
+        reservation: { ...reservation, sockets: held.map(({ request }) => request.spec) },
+        fds: held.map(({ fd }) => fd),
+      };
+    });
+  }
+
   /**
    * Makes these the reservations that are held, and those named in `keep` besides, as they are now. Sockets that are
    * still wanted, under whatever name, stay the same kernel sockets; new ones are bound before others are let go.
@@ -52,18 +75,23 @@ export class Table {
     keep: ReadonlySet<string>,
     inUse: (name: string) => boolean,
   ): void {
+    const known = new Set(reservations.map(({ name }) => name));
     const kept = [...this.#entries.values()]
       .map((entry) => entry.reservation)
-      .filter(({ name }) => keep.has(name));
-    const pool = new Map<string, HeldSocket>();
-    for (const { socket } of this.slots())
-      if (socket !== undefined) pool.set(holdKey(socket.request), socket);
+      .filter(({ name }) => keep.has(name) && !known.has(name));
+    // With ReusePort= there can be several of one key.
+    const pool = new Map<string, HeldSocket[]>();
+    for (const { socket } of this.slots()) {
+      if (socket === undefined) continue;
+      const key = holdKey(socket.request);
+      pool.set(key, [...(pool.get(key) ?? []), socket]);
+    }
 
     const wanted = [...reservations, ...kept].sort((a, b) => (a.name < b.name ? -1 : 1));
     const next = new Map(
       wanted.map((reservation) => [reservation.name, this.#adopt(reservation, pool, inUse)]),
     );
-    const leaving = [...pool.values()];
+    const leaving = [...pool.values()].flat();
     const before = this.#entries;
     this.#entries = next;
     this.hold(leaving);
@@ -74,12 +102,10 @@ export class Table {
     }
   }
 
-  #adopt(reservation: Reservation, pool: Map<string, HeldSocket>, inUse: (name: string) => boolean): Entry {
+  #adopt(reservation: Reservation, pool: Map<string, HeldSocket[]>, inUse: (name: string) => boolean): Entry {
     const slots = holdRequests(reservation).map((request): Slot => {
-      const key = holdKey(request);
-      const socket = pool.get(key);
+      const socket = pool.get(holdKey(request))?.shift();
       if (socket === undefined) return { request };
-      pool.delete(key);
       socket.update(request, inUse(reservation.name));
       return { request, socket };
     });
@@ -119,11 +145,11 @@ export class Table {
 
 function open(request: HoldRequest, leaving: readonly HeldSocket[]): HeldSocket {
   try {
-    return new HeldSocket(request);
+    return HeldSocket.bind(request);
   } catch (error) {
     const siblings = leaving.filter((socket) => overlaps(socket.request, request));
     if (siblings.length === 0 || !isSystemError(error) || error.code !== 'EADDRINUSE') throw error;
-    return new HeldSocket(request, siblings);
+    return HeldSocket.bind(request, siblings);
   }
 }
 

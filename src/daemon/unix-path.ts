@@ -1,5 +1,13 @@
-import { chownSync, lstatSync, mkdirSync, renameSync, symlinkSync, unlinkSync } from 'node:fs';
-import { closeSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  lstatSync,
+  mkdirSync,
+  renameSync,
+  symlinkSync,
+  unlinkSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { BerthError, isSystemError, messageOf } from '../model/errors.js';
 import type { SocketOptions } from '../model/reservation.js';
@@ -35,9 +43,18 @@ export function bindPath(fd: number, path: string, type: number, options: Socket
     unlinkSync(path);
     bind();
   }
-  if (options.socketUser !== undefined || options.socketGroup !== undefined) {
-    chownSync(path, idOf('user', options.socketUser), idOf('group', options.socketGroup));
-  }
+  chownPath(path, options);
+}
+
+/** Gives a socket file the owner and mode of a changed configuration. */
+export function updatePath(path: string, options: SocketOptions): void {
+  chmodSync(path, options.socketMode);
+  chownPath(path, options);
+}
+
+function chownPath(path: string, { socketUser, socketGroup }: SocketOptions): void {
+  if (socketUser === undefined && socketGroup === undefined) return;
+  chownSync(path, idOf('user', socketUser), idOf('group', socketGroup));
 }
 
 /** True when a path is a socket that nobody has bound any more: connect(2) is refused, and no silent socket is there. */
@@ -74,6 +91,7 @@ export function linkPath(path: string, links: readonly string[]): string[] {
       const found = lstatSync(link, { throwIfNoEntry: false });
       if (found !== undefined && !found.isSymbolicLink())
         return [`cannot link '${link}': something else is there`];
+      removePath(temporary, []); // of a berthd that was killed in between
       symlinkSync(path, temporary);
       renameSync(temporary, link);
       return [];

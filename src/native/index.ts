@@ -73,6 +73,8 @@ export interface Native {
   interfaceIndex(name: string): number;
   /** False when the peer has to read first. The descriptors, at most 253, stay the caller's. */
   send(fd: number, data: Buffer, fds: readonly number[]): boolean;
+  /** Waits until the peer takes it, which only the service manager is trusted to do. */
+  sendWaiting(fd: number, data: Buffer, fds: readonly number[]): void;
   /** Undefined when nothing is there; empty data at the end. */
   receive(fd: number, takeFds: boolean, flags: number): Packet | undefined;
   duplicate(fd: number): number;
@@ -80,6 +82,8 @@ export interface Native {
   /** A pidfd of the peer; undefined when it is gone. */
   peerPidfd(fd: number, pid: number): number | undefined;
   pidfdOpen(pid: number): number | undefined;
+  /** Pairs of pid and inode, flat: a pair for each descriptor of one of these sockets that may be seen in /proc. */
+  socketHolders(inodes: readonly number[]): number[];
   userId(name: string): number | undefined;
   groupId(name: string): number | undefined;
   watch(fd: number, events: number, callback: (events: number) => void): Watch;

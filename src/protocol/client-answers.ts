@@ -2,7 +2,7 @@ import { handoffs, whileStoppedChoices } from '../model/reservation.js';
 import type { Method, Methods } from './messages.js';
 
 /** What `berth` asks. Claim is berth-claim's, and is answered in a form of its own. */
-export type AskedMethod = Exclude<Method, 'Claim'>;
+export type AskedMethod = Exclude<Method, 'Claim' | 'Done'>;
 
 type Check = (value: unknown) => boolean;
 

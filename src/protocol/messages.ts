@@ -81,8 +81,10 @@ export interface Methods {
       failures: readonly string[];
     };
   };
-  /** Answered with the descriptors and a text of its own form: see claimReply. Only berth-claim asks this. */
+  /** Answered with the descriptors and a text of its own form: see claimReply. Only berth-claim asks these two. */
   Claim: { parameters: { name: string; form: 'exec' | 'unit' }; answer: never };
+  /** The service of a unit has ended, or has bound what was lent to it. */
+  Done: { parameters: { name: string; form: 'unit' }; answer: never };
 }
 
 export type Method = keyof Methods;

@@ -31,13 +31,16 @@ function cut(text: string): string {
   return text.slice(0, new TextEncoder().encodeInto(text, bytes).read);
 }
 
+/** What berth-claim is to do with the answer; `done` is that to Done. */
+export type ClaimMode = 'exec' | 'store' | 'lend' | 'done';
+
 /**
- * The answer to a claim: a packet for every 253 descriptors, its text to the letter of docs/protocol.md, because
- * berth-claim reads it without a JSON parser. A descriptor's name holds printable ASCII but colons.
+ * The answer to berth-claim: a packet for every 253 descriptors, at least one, its text to the letter of
+ * docs/protocol.md, because berth-claim has no JSON parser. A descriptor's name holds printable ASCII but colons.
  */
-export function claimReply(mode: string, sockets: readonly { fd: number; name: string }[]): Reply[] {
+export function claimReply(mode: ClaimMode, sockets: readonly { fd: number; name: string }[]): Reply[] {
   const replies: Reply[] = [];
-  for (let first = 0; first < sockets.length; first += maxFdsPerMessage) {
+  for (let first = 0; first === 0 || first < sockets.length; first += maxFdsPerMessage) {
     const page = sockets.slice(first, first + maxFdsPerMessage);
     const left = sockets.length - first - page.length;
     const names = JSON.stringify(page.map(({ name }) => name).join(':'));

@@ -7,8 +7,8 @@ import type { Request } from './messages.js';
 import type { Reply } from './replies.js';
 
 export interface ServerOptions {
-  /** Seconds that a peer may stay silent, or leave its answer unread. */
-  readonly peerTimeoutSec: number;
+  /** Seconds that a peer may stay silent, or leave its answer unread. Asked for each time, so it may change. */
+  readonly peerTimeoutSec: () => number;
   /** Connections at a time; beyond them the longest waiting one of the user who has most makes room. */
   readonly maxConnections: number;
   /** Answers one request, in packets. May throw; a BerthError goes to the peer as it is. */
@@ -40,6 +40,11 @@ export class ControlServer {
     this.#watch = native.watch(listener, Readable, () => {
       this.#acceptAll();
     });
+  }
+
+  /** Whether a peer is being served right now. */
+  get busy(): boolean {
+    return this.#connections.size > 0;
   }
 
   close(): void {
@@ -94,10 +99,11 @@ export class ControlServer {
   }
 
   #closeSilent(): void {
-    const deadline = Date.now() - this.#options.peerTimeoutSec * 1000;
+    const seconds = this.#options.peerTimeoutSec();
+    const deadline = Date.now() - seconds * 1000;
     for (const connection of this.#connections) {
       if (connection.since > deadline) break;
-      connection.refuse(new BerthError('BadMessage', `no request in ${this.#options.peerTimeoutSec} s`));
+      connection.refuse(new BerthError('BadMessage', `no request in ${seconds} s`));
     }
     if (this.#connections.size > 0) return;
     clearInterval(this.#sweep);

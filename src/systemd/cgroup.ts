@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
 /** A unit of the system manager, and the cgroup that it owns, as a path from the cgroup root. */
 export interface UnitCgroup {
@@ -25,18 +25,17 @@ export function unitOfCgroup(path: string): UnitCgroup | undefined {
 }
 
 /**
- * The cgroup in which systemd keeps a process, out of the text of /proc/PID/cgroup (cgroups(7)): its own named hierarchy
- * on a host with cgroups v1, else the unified one.
+ * The root of the unified hierarchy, in which systemd keeps its units, also where it is mounted beside those of cgroups
+ * v1. Undefined on a machine with those alone; there systemd has a named hierarchy for itself.
  */
-export function systemdCgroup(procCgroup: string): string | undefined {
-  const lines = procCgroup.split('\n');
-  for (const prefix of ['1:name=systemd:', '0::']) {
-    const line = lines.find((candidate) =>
-      candidate.replace(/^\d+(?=:name=systemd:)/, '1').startsWith(prefix),
-    );
-    if (line !== undefined) return line.slice(line.indexOf(':/') + 1).replace(/ \(deleted\)$/, '');
-  }
-  return undefined;
+const unifiedRoot = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].find((root) =>
+  existsSync(`${root}/cgroup.controllers`),
+);
+
+/** The cgroup in which systemd keeps a process, out of the text of /proc/PID/cgroup (cgroups(7)). */
+export function systemdCgroup(procCgroup: string, unified = unifiedRoot !== undefined): string | undefined {
+  const line = (unified ? /^0::(\/.*)$/m : /^\d+:name=systemd:(\/.*)$/m).exec(procCgroup);
+  return line?.[1]?.replace(/ \(deleted\)$/, '');
 }
 
 /** The unit of a process by its number; undefined when it has gone or belongs to none. */
@@ -54,7 +53,27 @@ export function unitOfProcess(pid: number): UnitCgroup | undefined {
  * is so on a host with nothing but cgroups v1.
  */
 export function cgroupEventsFile(path: string): string | undefined {
-  return ['/sys/fs/cgroup', '/sys/fs/cgroup/unified']
-    .map((root) => `${root}${path}/cgroup.events`)
-    .find((file) => existsSync(file));
+  if (unifiedRoot === undefined) return undefined;
+  const file = `${unifiedRoot}${path}/cgroup.events`;
+  return existsSync(file) ? file : undefined;
+}
+
+/** The cgroup of a unit, in whatever slice it is; undefined when it has none, because it is not started. */
+export function findUnitCgroup(unit: string, slice = ''): UnitCgroup | undefined {
+  const path = `${slice}/${unit}`;
+  if (cgroupEventsFile(path) !== undefined) return { unit, path };
+  for (const name of subslices(slice)) {
+    const found = findUnitCgroup(unit, `${slice}/${name}`);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function subslices(slice: string): string[] {
+  if (unifiedRoot === undefined) return [];
+  try {
+    return readdirSync(`${unifiedRoot}${slice}`).filter((name) => name.endsWith('.slice'));
+  } catch {
+    return []; // removed meanwhile
+  }
 }

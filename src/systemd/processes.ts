@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { native } from '../native/index.js';
 import { unitOfProcess } from './cgroup.js';
 
 /** A process as messages name it. */
@@ -30,32 +31,19 @@ export function describeProcess({ pid, command, unit }: ProcessName): string {
 }
 
 /**
- * The processes that have one of these sockets open, each once, by a look through /proc/PID/fd: what is not ours to see
+ * Which processes have one of these sockets open, by inode, by a look through /proc/PID/fd: what is not ours to see
  * (ptrace(2), PTRACE_MODE_READ_FSCREDS) is passed over. Slow with many processes: for messages and rare events only.
  */
-export function processesWithSockets(inodes: ReadonlySet<number>): number[] {
-  return readdirSync('/proc')
-    .map(Number)
-    .filter((pid) => pid > 0 && hasSocket(pid, inodes));
-}
-
-function hasSocket(pid: number, inodes: ReadonlySet<number>): boolean {
-  try {
-    return readdirSync(`/proc/${pid}/fd`).some((fd) => {
-      const match = /^socket:\[(\d+)\]$/.exec(linkOf(`/proc/${pid}/fd/${fd}`));
-      return match !== null && inodes.has(Number(match[1]));
-    });
-  } catch {
-    return false;
+export function processesWithSockets(inodes: ReadonlySet<number>): Map<number, number[]> {
+  const found = new Map<number, number[]>();
+  const pairs = native.socketHolders([...inodes]);
+  for (let index = 0; index < pairs.length; index += 2) {
+    const [pid = 0, inode = 0] = pairs.slice(index, index + 2);
+    const pids = found.get(inode);
+    if (pids === undefined) found.set(inode, [pid]);
+    else if (!pids.includes(pid)) pids.push(pid);
   }
-}
-
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return '';
-  }
+  return found;
 }
 
 /**

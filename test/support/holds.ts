@@ -64,7 +64,7 @@ export function reservation(
 
 /** Holds until the end of the test. */
 export function hold(t: TestContext, wanted: HoldRequest, siblings: readonly HeldSocket[] = []): HeldSocket {
-  const held = new HeldSocket(wanted, siblings);
+  const held = HeldSocket.bind(wanted, siblings);
   t.after(() => {
     held.close();
   });

@@ -15,8 +15,7 @@ union control {
     char space[CMSG_SPACE(MAX_FDS * sizeof(int))];
 };
 
-/* send(fd, data, fds): true when sent, false when the peer has to read first. The descriptors stay the caller's. */
-static napi_value send_message(napi_env env, napi_callback_info info) {
+static napi_value send_with(napi_env env, napi_callback_info info, int flags) {
     union control control;
     int fds[MAX_FDS], fd;
     napi_value args[3];
@@ -37,11 +36,21 @@ static napi_value send_message(napi_env env, napi_callback_info info) {
     }
     ssize_t sent;
     do
-        sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        sent = sendmsg(fd, &message, MSG_NOSIGNAL | flags);
     while (sent < 0 && errno == EINTR);
     if (sent < 0 && errno == EAGAIN)
         return make_bool(env, false);
     return sent < 0 ? throw_errno(env, errno, "sendmsg") : make_bool(env, true);
+}
+
+/* send(fd, data, fds): true when sent, false when the peer has to read first. The descriptors stay the caller's. */
+static napi_value send_message(napi_env env, napi_callback_info info) {
+    return send_with(env, info, MSG_DONTWAIT);
+}
+
+/* sendWaiting(fd, data, fds): waits for the peer, which must be one that can be trusted to read: systemd. */
+static napi_value send_waiting(napi_env env, napi_callback_info info) {
+    return send_with(env, info, 0);
 }
 
 static size_t take_fds(struct msghdr *message, int *fds) {
@@ -118,6 +127,7 @@ static napi_value make_pair(napi_env env, napi_callback_info info) {
 void init_messages(napi_env env, napi_value exports) {
     static const struct export functions[] = {
         {"send", send_message},
+        {"sendWaiting", send_waiting},
         {"receive", receive_message},
         {"duplicate", duplicate_fd},
         {"socketpair", make_pair},

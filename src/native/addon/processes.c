@@ -1,7 +1,11 @@
 /* Who a peer is, by the kernel's word, and processes by descriptor instead of by number. */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -63,6 +67,89 @@ static napi_value pidfd_of(napi_env env, napi_callback_info info) {
     return errno == ESRCH || errno == EINVAL ? make_undefined(env) : throw_errno(env, errno, "pidfd_open");
 }
 
+struct search {
+    napi_env env;
+    napi_value found;
+    uint32_t count;
+    int64_t *inodes; /* ascending */
+    size_t length;
+};
+
+static int compare(const void *a, const void *b) {
+    int64_t one = *(const int64_t *)a, other = *(const int64_t *)b;
+    return (one > other) - (one < other);
+}
+
+/* Looks at what one process has open, which the kernel may not let us: then it has nothing. */
+static void search_process(struct search *search, int proc, const char *pid) {
+    char path[32], target[64];
+    snprintf(path, sizeof path, "%.16s/fd", pid);
+    int fd = openat(proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    if (directory == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+        long long inode;
+        ssize_t length = readlinkat(fd, entry->d_name, target, sizeof target - 1);
+        if (length <= 0)
+            continue;
+        target[length] = '\0';
+        if (sscanf(target, "socket:[%lld]", &inode) != 1)
+            continue;
+        int64_t key = inode;
+        if (bsearch(&key, search->inodes, search->length, sizeof key, compare) == NULL)
+            continue;
+        napi_set_element(search->env, search->found, search->count++, make_int(search->env, atoi(pid)));
+        napi_set_element(search->env, search->found, search->count++, make_int(search->env, inode));
+    }
+    closedir(directory);
+}
+
+static bool get_inodes(napi_env env, napi_value list, struct search *search) {
+    uint32_t length;
+    if (napi_get_array_length(env, list, &length) != napi_ok ||
+        (search->inodes = calloc((size_t)length + 1, sizeof(int64_t))) == NULL) {
+        throw_type(env, "an array of inodes was expected");
+        return false;
+    }
+    for (uint32_t i = 0; i < length; i++) {
+        napi_value element;
+        if (napi_get_element(env, list, i, &element) != napi_ok ||
+            napi_get_value_int64(env, element, &search->inodes[i]) != napi_ok) {
+            throw_type(env, "an inode was expected");
+            return false;
+        }
+    }
+    search->length = length;
+    qsort(search->inodes, length, sizeof(int64_t), compare);
+    return true;
+}
+
+/* socketHolders(inodes): [pid, inode, pid, inode, ...], a pair for each descriptor of one of these sockets that a process
+ * which we may look at (ptrace(2)) has. Half of what it takes by way of node:fs, and no claim is served meanwhile. */
+static napi_value socket_holders(napi_env env, napi_callback_info info) {
+    struct search search = {.env = env};
+    napi_value args[1], result = NULL;
+    DIR *proc = NULL;
+    if (get_args(env, info, 1, args) && get_inodes(env, args[0], &search) &&
+        napi_create_array(env, &search.found) == napi_ok) {
+        if ((proc = opendir("/proc")) == NULL) {
+            result = throw_errno(env, errno, "opendir");
+        } else {
+            for (struct dirent *entry; (entry = readdir(proc)) != NULL;)
+                if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
+                    search_process(&search, dirfd(proc), entry->d_name);
+            closedir(proc);
+            result = search.found;
+        }
+    }
+    free(search.inodes);
+    return result;
+}
+
 /* userId(name), groupId(name): numbers are not names here; undefined when there is no such name (getpwnam(3)). */
 static napi_value user_id(napi_env env, napi_callback_info info) {
     napi_value args[1];
@@ -85,7 +172,7 @@ static napi_value group_id(napi_env env, napi_callback_info info) {
 void init_processes(napi_env env, napi_value exports) {
     static const struct export functions[] = {
         {"peer", peer_credentials}, {"peerPidfd", peer_pidfd}, {"pidfdOpen", pidfd_of},
-        {"userId", user_id},        {"groupId", group_id},
+        {"userId", user_id},        {"groupId", group_id},      {"socketHolders", socket_holders},
     };
     export_functions(env, exports, functions, COUNT(functions));
 }

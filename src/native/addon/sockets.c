@@ -44,14 +44,11 @@ static napi_value connect_socket(napi_env env, napi_callback_info info) {
     return make_undefined(env);
 }
 
-/* Whether a connect(2) or shutdown(2) has left something on a socket that does not listen. */
+/* Whether a connect(2) or shutdown(2) has left something on a socket that has no peer. */
 static bool is_spoilt(int fd) {
-    struct address peer = {.length = sizeof peer.storage};
     struct pollfd poll_fd = {.fd = fd, .events = POLLRDHUP};
     struct tcp_info info;
     socklen_t length = sizeof info;
-    if (getpeername(fd, (struct sockaddr *)&peer.storage, &peer.length) == 0)
-        return true;
     /* One that still connects has no peer yet, but a state. */
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0)
         return info.tcpi_state != TCP_LISTEN &&
@@ -64,12 +61,17 @@ static bool is_spoilt(int fd) {
  * SO_BINDTODEVICE does not. */
 static napi_value disconnect_socket(napi_env env, napi_callback_info info) {
     struct sockaddr unspecified = {.sa_family = AF_UNSPEC};
+    struct address peer = {.length = sizeof peer.storage};
     napi_value args[1];
     int fd;
     if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
         return NULL;
-    if (!is_spoilt(fd))
-        return make_bool(env, false);
+    if (getpeername(fd, (struct sockaddr *)&peer.storage, &peer.length) < 0) {
+        if (errno != ENOTCONN)
+            return throw_errno(env, errno, "getpeername");
+        if (!is_spoilt(fd))
+            return make_bool(env, false);
+    }
     if (connect(fd, &unspecified, sizeof unspecified) < 0)
         return throw_errno(env, errno, "connect");
     return make_bool(env, true);
@@ -210,7 +212,11 @@ static napi_value poll_now(napi_env env, napi_callback_info info) {
     if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
         return NULL;
     struct pollfd entry = {.fd = fd, .events = POLLIN | POLLOUT | POLLRDHUP};
-    if (poll(&entry, 1, 0) < 0)
+    int result;
+    do
+        result = poll(&entry, 1, 0);
+    while (result < 0 && errno == EINTR);
+    if (result < 0)
         return throw_errno(env, errno, "poll");
     return make_int(env, entry.revents);
 }
@@ -246,7 +252,7 @@ static const struct {
     CONSTANT(IPV6_UNICAST_HOPS), CONSTANT(IPV6_TCLASS),      CONSTANT(IPV6_FREEBIND),
     CONSTANT(IPV6_TRANSPARENT),  CONSTANT(IPV6_RECVPKTINFO), CONSTANT(POLLIN),
     CONSTANT(POLLHUP),           CONSTANT(POLLRDHUP),        CONSTANT(POLLERR),
-    CONSTANT(MSG_PEEK),
+    CONSTANT(MSG_PEEK),          CONSTANT(SO_PEEK_OFF),
 };
 
 void init_sockets(napi_env env, napi_value exports) {

@@ -1,5 +1,5 @@
 /* The asking: one request, answered in one packet for every 253 descriptors. docs/protocol.md fixes the form of the
- * answer to a claim to the letter, so that no JSON parser is needed:
+ * answer to the letter, so that no JSON parser is needed:
  *
  *     {"parameters":{"mode":"exec","fds":2,"left":0,"names":"ipp:ipp"}}
  *
@@ -16,12 +16,17 @@
 #include "claim.h"
 
 enum { MAX_PACKET = 128 * 1024, MAX_FDS = 253 };
-/* Longer than any restart of berthd takes: a claim made meanwhile waits in the backlog of berth.socket. */
-static const struct timeval patience = {.tv_sec = 60};
 
-static int ask(const char *control, const char *name, const char *form) {
+/* Longer than any restart of berthd takes: a claim made meanwhile waits in the backlog of berth.socket. Not so when a
+ * service stops, which alone has $SERVICE_RESULT (systemd.exec(5)): where berth.service is ordered before it, systemd
+ * starts berthd only when it has stopped. A berthd that starts finds out by itself what has ended. */
+static struct timeval patience(void) {
+    return (struct timeval){.tv_sec = getenv("SERVICE_RESULT") == NULL ? 60 : 2};
+}
+
+static int request(const char *control, const char *name, const char *method, const char *form) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char request[512];
+    char text[512];
     /* The characters of a reservation's name are those that stand for themselves in JSON. */
     size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@-");
     if (length == 0 || name[length] != '\0' || length > 255)
@@ -30,12 +35,13 @@ static int ask(const char *control, const char *name, const char *form) {
         refuse(name, "the path of the control socket is too long");
     strcpy(address.sun_path, control);
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    struct timeval limit = patience();
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         refuse(name, "berthd cannot be reached at %s: %s", control, strerror(errno));
-    sprintf(request, "{\"method\":\"Claim\",\"parameters\":{\"name\":\"%s\",\"form\":\"%s\"}}", name, form);
-    if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
+    sprintf(text, "{\"method\":\"%s\",\"parameters\":{\"name\":\"%s\",\"form\":\"%s\"}}", method, name, form);
+    if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0)
         refuse(name, "berthd does not listen: %s", strerror(errno));
     return fd;
 }
@@ -68,11 +74,9 @@ static size_t take_fds(struct msghdr *message, struct handoff *handoff, const ch
 }
 
 static size_t count_names(const char *names) {
-    size_t count = 1;
-    while ((names = strchr(names, ':')) != NULL) {
-        names++;
-        count++;
-    }
+    size_t count = *names != '\0';
+    for (; *names != '\0'; names++)
+        count += *names == ':';
     return count;
 }
 
@@ -91,14 +95,15 @@ static size_t receive(int fd, const char *name, struct handoff *handoff) {
     if (message.msg_flags & MSG_CTRUNC)
         refuse(name, "not all descriptors could be received; is LimitNOFILE= large enough?");
     answer[length] = '\0';
-    sscanf(answer, "{\"parameters\":{\"mode\":\"exec\",\"fds\":%zu,\"left\":%zu,\"names\":\"%n", &count, &left, &end);
+    sscanf(answer, "{\"parameters\":{\"mode\":\"%15[a-z]\",\"fds\":%zu,\"left\":%zu,\"names\":\"%n", handoff->mode,
+           &count, &left, &end);
     if (end == 0) { /* {"error":"NotFound","parameters":{"message":"..."}} */
         const char *why = strstr(answer, "\"message\":\"");
         if (why == NULL || !copy_string(why + 11, reason, sizeof reason))
             refuse(name, "berthd's answer makes no sense; are berthd and berth-claim of one version?");
         refuse(name, "%s", reason);
     }
-    if (take_fds(&message, handoff, name) != count || count == 0)
+    if (take_fds(&message, handoff, name) != count)
         refuse(name, "berthd's answer came without its descriptors");
     if (used > 0 && used < MAX_NAMES - 1)
         handoff->names[used++] = ':';
@@ -109,8 +114,8 @@ static size_t receive(int fd, const char *name, struct handoff *handoff) {
     return left;
 }
 
-void claim(const char *control, const char *name, const char *form, struct handoff *handoff) {
-    int fd = ask(control, name, form);
+void ask(const char *control, const char *name, const char *method, const char *form, struct handoff *handoff) {
+    int fd = request(control, name, method, form);
     while (receive(fd, name, handoff) > 0) {}
     close(fd);
 }

@@ -11,14 +11,18 @@ enum {
 struct handoff {
     int *fds; /* ascending, close-on-exec */
     size_t count;
+    char mode[16]; /* exec, store, lend, release, done */
     char names[MAX_NAMES]; /* as in LISTEN_FDNAMES: one for each descriptor, separated by colons */
 };
 
 /* One line on stderr, `berth-claim: cannot claim 'NAME': …`, and exit 125. */
 _Noreturn void refuse(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Asks for a reservation and receives all of its descriptors. Returns only when the claim was granted. */
-void claim(const char *control, const char *name, const char *form, struct handoff *handoff);
+/* Asks for a reservation and receives all of its descriptors. Returns only when that was granted. */
+void ask(const char *control, const char *name, const char *method, const char *form, struct handoff *handoff);
 
-/* Runs a command in this process's place, with the descriptors as sd_listen_fds(3) wants them. */
-_Noreturn void run(const char *name, const struct handoff *handoff, char **command);
+/* Runs a program, which execvp(3) finds by `file`, in this process's place, with the descriptors as sd_listen_fds(3) wants them. */
+_Noreturn void run(const char *name, const struct handoff *handoff, const char *file, char **command);
+
+/* Puts the descriptors into the fd store of this process's unit, from which systemd passes them to the service. */
+void store(const char *name, struct handoff *handoff);

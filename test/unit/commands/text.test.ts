@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { count, printable, truncate, width } from '../../../src/commands/text.js';
+import { truncate, width } from '../../../src/commands/text.js';
+import { count, printable } from '../../../src/model/text.js';
 
 describe('printable', () => {
   it('leaves ordinary text alone, in any script', () => {

@@ -15,6 +15,8 @@ const good: [string, Partial<Settings>][] = [
   ['LogLevel = err\r\nPeerTimeoutSec= 1min\r\n', { logLevel: 'err', peerTimeoutSec: 60 }],
   ['LogLevel=debug\nLogLevel=notice\n', { logLevel: 'notice' }],
   ['PeerTimeoutSec=500ms', { peerTimeoutSec: 0.5 }],
+  ['IdleExitSec=30', { idleExitSec: 30 }],
+  ['IdleExitSec=0', { idleExitSec: 0 }],
 ];
 
 const bad: [string, string[]][] = [

@@ -249,7 +249,7 @@ describe('addresses', () => {
     sendText(client, 'x');
     assert.equal(receiveText(server), 'x');
     assert.equal(
-      outcome(() => new HeldSocket(request(spec('stream', address)))),
+      outcome(() => HeldSocket.bind(request(spec('stream', address)))),
       'EADDRINUSE',
     );
   });
@@ -259,11 +259,11 @@ describe('addresses', () => {
     serve(t, 'stream', address);
     const before = openFds();
     assert.equal(
-      outcome(() => new HeldSocket(request(spec('stream', address)))),
+      outcome(() => HeldSocket.bind(request(spec('stream', address)))),
       'EADDRINUSE',
     );
     assert.equal(
-      outcome(() => new HeldSocket(request(spec('stream', address), {}, 'queue'))),
+      outcome(() => HeldSocket.bind(request(spec('stream', address), {}, 'queue'))),
       'EADDRINUSE',
     );
     assert.deepEqual(openFds(), before);
@@ -271,7 +271,7 @@ describe('addresses', () => {
 
   it('are bound beside a connection of before that is still open, or waits to end', (t) => {
     const address = inet(randomLoopback(), freePort());
-    const first = new HeldSocket(request(spec('stream', address)));
+    const first = HeldSocket.bind(request(spec('stream', address)));
     first.handOver();
     const { client, server } = converse(t, first, address);
     first.rest();
@@ -511,7 +511,7 @@ describe('close', () => {
   it('lets go of the port', () => {
     const address = inet(randomLoopback(), freePort());
     const before = openFds();
-    new HeldSocket(request(spec('stream', address))).close();
+    HeldSocket.bind(request(spec('stream', address))).close();
     assert.equal(steal('stream', address).length, 4);
     assert.deepEqual(openFds(), before);
     closeSync(openSocket('stream', 'inet'));

@@ -73,25 +73,30 @@ describe('unitOfCgroup', () => {
 
 describe('systemdCgroup', () => {
   it('takes the unified hierarchy where that is all there is', () => {
-    assert.equal(systemdCgroup('0::/system.slice/cups.service\n'), '/system.slice/cups.service');
+    assert.equal(systemdCgroup('0::/system.slice/cups.service\n', true), '/system.slice/cups.service');
   });
 
-  it("takes systemd's own hierarchy of a host with cgroups v1, wherever it stands", () => {
-    const v1 = '12:pids:/x\n3:name=systemd:/system.slice/cups.service\n2:cpu,cpuacct:/\n0::/\n';
-    assert.equal(systemdCgroup(v1), '/system.slice/cups.service');
-    assert.equal(systemdCgroup('1:name=systemd:/a.service\n0::/b.service\n'), '/a.service');
-    assert.equal(systemdCgroup('0::/b.service\n11:name=systemd:/a.service\n'), '/a.service');
+  const both = '12:pids:/x\n3:name=systemd:/a.slice/v1.service\n2:cpu,cpuacct:/\n0::/a.slice/v2.service\n';
+
+  it('takes the unified hierarchy wherever the machine has it, whatever else is mounted', () => {
+    assert.equal(systemdCgroup(both, true), '/a.slice/v2.service');
+    assert.equal(systemdCgroup('0::/b.service\n11:name=systemd:/a.service\n', true), '/b.service');
+  });
+
+  it("takes systemd's own hierarchy of a machine with nothing but cgroups v1, wherever it stands", () => {
+    assert.equal(systemdCgroup(both, false), '/a.slice/v1.service');
+    assert.equal(systemdCgroup('1:name=systemd:/a.service\n', false), '/a.service');
   });
 
   it('passes over other named hierarchies and names that only look alike', () => {
-    assert.equal(systemdCgroup('4:name=systemdx:/a.service\n0::/b.service\n'), '/b.service');
-    assert.equal(systemdCgroup('4:name=elogind:/a.service\n'), undefined);
-    assert.equal(systemdCgroup(''), undefined);
+    assert.equal(systemdCgroup('4:name=systemdx:/a.service\n10::/b.service\n', true), undefined);
+    assert.equal(systemdCgroup('4:name=systemdx:/a.service\n4:name=elogind:/a.service\n', false), undefined);
+    assert.equal(systemdCgroup('', true), undefined);
   });
 
   it('keeps what a name has in it, but for the mark of a removed cgroup', () => {
-    assert.equal(systemdCgroup('0::/a.slice/x:/y (deleted)\n'), '/a.slice/x:/y');
-    assert.equal(systemdCgroup('0::/../../x.service\n'), '/../../x.service');
+    assert.equal(systemdCgroup('0::/a.slice/x:/y (deleted)\n', true), '/a.slice/x:/y');
+    assert.equal(systemdCgroup('0::/../../x.service\n', true), '/../../x.service');
   });
 });
 

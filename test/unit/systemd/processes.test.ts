@@ -35,16 +35,16 @@ describe('processesWithSockets', () => {
   it('finds who has a socket open, each once', async (t) => {
     const fd = serve(t, 'datagram', inet(randomLoopback(), freePort()));
     const inode = Number(/\d+/.exec(openFds().get(fd) ?? '')?.[0]);
-    assert.deepEqual(processesWithSockets(new Set([inode])), [process.pid]);
+    assert.deepEqual(processesWithSockets(new Set([inode])), new Map([[inode, [process.pid]]]));
     const child = new Child(t, 'sh', ['-c', 'echo up; read x'], { stdio: ['pipe', 'pipe', 'pipe', fd, fd] });
     await child.prints('out', /up/);
     assert.deepEqual(
-      processesWithSockets(new Set([inode])),
-      [process.pid, child.pid].sort((a, b) => a - b),
+      processesWithSockets(new Set([inode, inode + 1e9])),
+      new Map([[inode, [process.pid, child.pid].sort((a, b) => a - b)]]),
     );
     child.closeInput();
     await child.exit;
-    assert.deepEqual(processesWithSockets(new Set([inode])), [process.pid]);
-    assert.deepEqual(processesWithSockets(new Set()), []);
+    assert.deepEqual(processesWithSockets(new Set([inode])), new Map([[inode, [process.pid]]]));
+    assert.deepEqual(processesWithSockets(new Set()), new Map());
   });
 });

@@ -1,0 +1,177 @@
+import { closeSync } from 'node:fs';
+import { BerthError } from '../model/errors.js';
+import type { Reservation, SocketSpec } from '../model/reservation.js';
+import { constant, maxFdsPerMessage, native } from '../native/index.js';
+import type { FdStore } from '../systemd/fd-store.js';
+import type { PassedFd } from '../systemd/listen-fds.js';
+
+/**
+ * All held sockets as undelivered messages in the queue of one AF_UNIX socket, which PID 1 keeps: they outlive berthd,
+ * and PID 1, whose fd store grows quadratically, keeps one descriptor for any number of them (docs/design.md).
+ *
+ * Each packet is JSON with its descriptors: those of its entries' sockets, in order.
+ */
+interface VaultPacket {
+  readonly berthVault: typeof formatVersion;
+  readonly index: number;
+  readonly total: number;
+  /** Reservations as they were configured, each with those of its sockets that come with this packet. */
+  readonly entries: readonly Reservation[];
+}
+
+/** A reservation with the sockets of it that are held, and a descriptor for each. */
+export interface Stored {
+  readonly reservation: Reservation;
+  readonly fds: readonly number[];
+}
+
+const formatVersion = 1;
+const namePrefix = 'vault-';
+/** A packet is closed before it could outgrow the addon's receive buffer of 256 KiB. */
+const maxPacketBytes = 64 * 1024;
+
+/** Writes the vaults, one generation after the other. */
+export class Vault {
+  readonly #store: FdStore;
+  #generation: number;
+  #stored: string[];
+
+  /** `passed` are the vaults that the manager passed at the start; they are replaced by the first save. */
+  constructor(store: FdStore, passed: readonly PassedFd[]) {
+    this.#store = store;
+    this.#stored = passed.map(({ name }) => name);
+    this.#generation = Math.max(0, ...passed.map(generationOf));
+  }
+
+  /**
+   * Stores what is held now and then removes what was stored before. A crash in between leaves both, of which the newest
+   * complete one counts.
+   */
+  save(reservations: readonly Stored[]): void {
+    const vault = fill(packetsOf(reservations));
+    const name = `${namePrefix}${++this.#generation}`;
+    try {
+      this.#store.store(name, vault);
+      for (const old of this.#stored) this.#store.remove(old);
+      this.#stored = [name];
+    } finally {
+      closeSync(vault);
+    }
+  }
+}
+
+export function isVault({ name }: PassedFd): boolean {
+  return name.startsWith(namePrefix) && Number.isSafeInteger(generationOf({ name }));
+}
+
+function generationOf({ name }: { readonly name: string }): number {
+  return Number(name.slice(namePrefix.length));
+}
+
+/**
+ * Reads the newest complete vault of those that the manager passed, and closes all of them. The descriptors are the
+ * caller's. Reading takes nothing out: what PID 1 keeps stays whole until the next save, so a crash meanwhile loses
+ * nothing.
+ */
+export function recover(passed: readonly PassedFd[]): Stored[] {
+  const newestFirst = [...passed].sort((a, b) => generationOf(b) - generationOf(a));
+  try {
+    for (const { fd } of newestFirst) {
+      const found = read(fd);
+      if (found !== undefined) return found;
+    }
+    if (newestFirst.length > 0) throw new BerthError('Failed', 'no vault that was stored is complete');
+    return [];
+  } finally {
+    for (const { fd } of newestFirst) closeSync(fd);
+  }
+}
+
+interface Contents {
+  readonly entries: Reservation[];
+  readonly fds: number[];
+}
+
+function packetsOf(reservations: readonly Stored[]): Contents[] {
+  let current: Contents = { entries: [], fds: [] };
+  let bytes = 0;
+  const packets = [current];
+  for (const { reservation, fds } of reservations) {
+    let sockets: SocketSpec[] | undefined;
+    for (const [index, socket] of reservation.sockets.entries()) {
+      const fd = fds[index];
+      if (fd === undefined) throw new Error('every stored socket has a descriptor');
+      if (current.fds.length === maxFdsPerMessage || bytes > maxPacketBytes) {
+        packets.push((current = { entries: [], fds: [] }));
+        bytes = 0;
+        sockets = undefined;
+      }
+      if (sockets === undefined) {
+        sockets = [];
+        current.entries.push({ ...reservation, sockets });
+        bytes += JSON.stringify({ ...reservation, sockets }).length;
+      }
+      sockets.push(socket);
+      current.fds.push(fd);
+      bytes += JSON.stringify(socket).length;
+    }
+  }
+  return packets;
+}
+
+/** Returns the end of a socket pair whose queue has the packets. The other end is closed: nobody can add to it. */
+function fill(packets: readonly Contents[]): number {
+  const [vault, writer] = native.socketpair(constant('SOCK_SEQPACKET'));
+  try {
+    // All packets are queued at once, and the sender's buffer has to hold them.
+    native.setOption(writer, constant('SOL_SOCKET'), constant('SO_SNDBUFFORCE'), 0x3fffffff);
+    for (const [index, { entries, fds }] of packets.entries()) {
+      const packet: VaultPacket = { berthVault: formatVersion, index, total: packets.length, entries };
+      if (!native.send(writer, Buffer.from(JSON.stringify(packet)), fds)) {
+        throw new BerthError('Failed', 'the vault is full');
+      }
+    }
+    return vault;
+  } catch (error) {
+    closeSync(vault);
+    throw error;
+  } finally {
+    closeSync(writer);
+  }
+}
+
+/** Undefined, with nothing kept, when a packet is missing. */
+function read(vault: number): Stored[] | undefined {
+  const found = new Map<string, { reservation: Reservation; fds: number[] }>();
+  native.setOption(vault, constant('SOL_SOCKET'), constant('SO_PEEK_OFF'), 0);
+  for (let index = 0; ; index++) {
+    const received = native.receive(vault, true, constant('MSG_PEEK'));
+    const packet = received === undefined ? undefined : parse(received.data);
+    if (received === undefined || packet?.index !== index || received.discarded) {
+      received?.fds.forEach(closeSync);
+      for (const { fds } of found.values()) fds.forEach(closeSync);
+      return undefined;
+    }
+    let next = 0;
+    for (const part of packet.entries) {
+      const before = found.get(part.name);
+      const fds = received.fds.slice(next, (next += part.sockets.length));
+      found.set(part.name, {
+        reservation: { ...part, sockets: [...(before?.reservation.sockets ?? []), ...part.sockets] },
+        fds: [...(before?.fds ?? []), ...fds],
+      });
+    }
+    if (index === packet.total - 1) return [...found.values()];
+  }
+}
+
+function parse(data: Buffer): VaultPacket | undefined {
+  try {
+    const packet = JSON.parse(data.toString('utf8')) as Omit<VaultPacket, 'berthVault'> & {
+      berthVault: unknown;
+    };
+    return packet.berthVault === formatVersion ? { ...packet, berthVault: formatVersion } : undefined;
+  } catch {
+    return undefined;
+  }
+}

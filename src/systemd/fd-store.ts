@@ -1,0 +1,40 @@
+import { closeSync } from 'node:fs';
+import type { BoundAddress } from '../native/index.js';
+import { constant, native } from '../native/index.js';
+
+/** The fd store of berthd's own unit: PID 1 keeps what is put there while berthd is gone (sd_notify(3), FDSTORE=1). */
+export interface FdStore {
+  /** Stores a descriptor, which stays the caller's. */
+  store(name: string, fd: number): void;
+  remove(name: string): void;
+}
+
+/**
+ * The store behind $NOTIFY_SOCKET; undefined outside systemd. Messages are datagrams on one queue, which PID 1 works
+ * through in order: a removal sent after a store cannot overtake it, so nobody has to wait for either.
+ */
+export function openFdStore(environment: NodeJS.ProcessEnv): FdStore | undefined {
+  const path = environment['NOTIFY_SOCKET'];
+  if (path === undefined) return undefined;
+  const address: BoundAddress = path.startsWith('@')
+    ? { family: 'abstract', name: path.slice(1) }
+    : { family: 'unix', path };
+  const send = (lines: readonly string[], fds: readonly number[]): void => {
+    const socket = native.socket(constant('AF_UNIX'), constant('SOCK_DGRAM'), 0);
+    try {
+      native.connect(socket, address);
+      native.sendWaiting(socket, Buffer.from(lines.join('\n')), fds);
+    } finally {
+      closeSync(socket);
+    }
+  };
+  return {
+    store: (name, fd) => {
+      // FDPOLL=0: PID 1 would drop a descriptor that polls EPOLLHUP, as one end of a pair without the other does.
+      send(['FDSTORE=1', 'FDPOLL=0', `FDNAME=${name}`], [fd]);
+    },
+    remove: (name) => {
+      send(['FDSTOREREMOVE=1', `FDNAME=${name}`], []);
+    },
+  };
+}
