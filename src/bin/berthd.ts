@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { unlinkSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { disk, readServicesText } from '../config/disk.js';
 import { loadConfiguration } from '../config/load.js';
 import { defaultDirectories } from '../config/search.js';
@@ -93,12 +93,16 @@ function run({ configDirectories, controlPath }: Options): void {
   });
   // A sign of life on a terminal that has gone must not end what holds every port.
   process.on('SIGHUP', () => {
-    daemon.reload();
+    try {
+      daemon.reload();
+    } catch (error) {
+      log.err(`cannot reload: ${messageOf(error)}`);
+    }
   });
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
       daemon.stop();
-      if (!control.activated) unlinkSync(controlPath);
+      if (!control.activated) rmSync(controlPath, { force: true });
       process.exit(0);
     });
   }
