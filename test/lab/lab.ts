@@ -4,7 +4,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { findRoot, packageLayer } from './cache.js';
 import { Machine, reapStale, treePath } from './machine.js';
-import { prepareTree, writeFileIn } from './prepare.js';
+import { inTree, prepareTree, writeFileIn } from './prepare.js';
 import { describeFailure, runCommand, tail, type Outcome } from './process.js';
 
 export interface LabOptions {
@@ -255,7 +255,8 @@ export async function bootLab(options: LabOptions = {}): Promise<Lab> {
     for (const [path, program] of Object.entries(programs)) {
       await machine.runBeside(['install', '-D', '-m', '0755', program, `${treePath}${path}`]);
     }
-    if (enable.length > 0) await machine.runBeside(['systemctl', `--root=${treePath}`, 'enable', ...enable]);
+    // Not with --root=, where systemd 252 fails over the drop-ins of what it enables (EBADF).
+    if (enable.length > 0) await inTree(machine, ['systemctl', 'enable', ...enable]);
     const lab = new Lab(machine, await machine.boot(options.bootTimeoutMs ?? 60_000));
     if (lab.state !== 'running' && options.degraded !== true) throw new Error(await lab.report());
     return lab;

@@ -23,7 +23,8 @@ const berthOfTheHost = [
   '/usr/lib/systemd/system-generators/berth-generator',
 ];
 
-async function inTree(machine: Machine, command: readonly string[], input?: string): Promise<string> {
+/** Runs a command in a tree that is not booted yet; throws with what it said when it fails. */
+export async function inTree(machine: Machine, command: readonly string[], input?: string): Promise<string> {
   const outcome = await machine.run(command, input === undefined ? {} : { input });
   if (outcome.status !== 0) throw new Error(describeFailure(command, outcome));
   return outcome.stdout;

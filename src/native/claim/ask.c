@@ -16,8 +16,13 @@
 #include "claim.h"
 
 enum { MAX_PACKET = 128 * 1024, MAX_FDS = 253 };
-/* Longer than any restart of berthd takes: a claim made meanwhile waits in the backlog of berth.socket. */
-static const struct timeval patience = {.tv_sec = 60};
+
+/* Longer than any restart of berthd takes: a claim made meanwhile waits in the backlog of berth.socket. Not so when a
+ * service stops, which alone has $SERVICE_RESULT (systemd.exec(5)): where berth.service is ordered before it, systemd
+ * starts berthd only when it has stopped. A berthd that starts finds out by itself what has ended. */
+static struct timeval patience(void) {
+    return (struct timeval){.tv_sec = getenv("SERVICE_RESULT") == NULL ? 60 : 2};
+}
 
 static int request(const char *control, const char *name, const char *method, const char *form) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -30,8 +35,9 @@ static int request(const char *control, const char *name, const char *method, co
         refuse(name, "the path of the control socket is too long");
     strcpy(address.sun_path, control);
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    struct timeval limit = patience();
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         refuse(name, "berthd cannot be reached at %s: %s", control, strerror(errno));
     sprintf(text, "{\"method\":\"%s\",\"parameters\":{\"name\":\"%s\",\"form\":\"%s\"}}", method, name, form);

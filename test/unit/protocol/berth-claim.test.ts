@@ -93,7 +93,7 @@ describe('berth-claim reads what berthd writes', () => {
       'plain',
       'a "quoted" \\ one',
       'ümlaut 日本 😀',
-      `${'é'.repeat(2000)}`,
+      'é'.repeat(2000),
       'two\nlines\u001b[31m',
     ]) {
       const [reply] = errorReply(new BerthError('Denied', message));
