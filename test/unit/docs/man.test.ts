@@ -46,7 +46,7 @@ function section(source: string, title: string): string {
 }
 
 function options(text: string): string[] {
-  return [...new Set(text.match(/(?<![\w-])--[a-z][a-z-]*/g))].sort();
+  return [...new Set(text.match(/(?<![\w-])--[a-z][a-z0-9-]*/g))].sort();
 }
 
 /** Without blanks and quotes, which roff's requests set in their own way. */
