@@ -73,10 +73,14 @@ if [ ! -e $addon ]; then
   echo "Building sd-notify" >&2
   # Without headers here node-gyp fetches them.
   [ -n "$headers" ] && export npm_config_nodedir="$headers"
-  gyp=$(node -p 'require("node:path").join(require("node:fs").realpathSync(process.argv[1]), "../../node_modules/node-gyp/bin/node-gyp.js")' "$(command -v npm)")
-  if ! (cd node_modules/sd-notify && node "$gyp" rebuild) >build.log 2>&1; then
-    cat build.log >&2
+  # The node-gyp that npm brings along, or Debian's own package of it.
+  npm=$(readlink -f "$(command -v npm)")
+  for gyp in "${npm%/bin/*}/node_modules/node-gyp/bin/node-gyp.js" /usr/share/nodejs/node-gyp/bin/node-gyp.js; do
+    [ -e "$gyp" ] && break
+  done
+  log=$PWD/node_modules/sd-notify/build.log
+  if ! (cd node_modules/sd-notify && node "$gyp" rebuild) >"$log" 2>&1; then
+    cat "$log" >&2
     exit 1
   fi
-  rm -f build.log
 fi
