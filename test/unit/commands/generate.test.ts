@@ -46,7 +46,7 @@ describe('berth generate', () => {
       [dropIn],
     );
     const text = dropIns[0]?.text ?? '';
-    put(root, `run/systemd/generator/${dropIn}`, text.replace('cups\n', 'ipp\n'));
+    put(root, `run/systemd/generator/${dropIn}`, text.replaceAll('cups\n', 'ipp\n'));
     put(root, 'run/systemd/generator/gone.service.d/50-berth.conf', '[Service]\n');
     put(root, 'run/systemd/generator/other.service.d/10-x.conf', '[Service]\n');
     const { out, status } = await berth(['generate', '--diff', '--root', root]);
