@@ -37,6 +37,15 @@ static void fill_standard_streams(void) {
             open("/dev/null", O_RDWR); /* the lowest free number is fd */
 }
 
+/* What berthd granted must be what was asked for; a berthd of another version may know more. */
+static int is_answer(const struct handoff *handoff, int exec, int done) {
+    if (exec)
+        return strcmp(handoff->mode, "exec") == 0 && handoff->count > 0;
+    if (done)
+        return strcmp(handoff->mode, "done") == 0;
+    return (strcmp(handoff->mode, "store") == 0 && handoff->count > 0) || strcmp(handoff->mode, "lend") == 0;
+}
+
 int main(int argc, char **argv) {
     static struct handoff handoff;
     const char *control = "/run/berth/control";
@@ -62,6 +71,8 @@ int main(int argc, char **argv) {
     const char *name = argv[done ? 2 : 1];
     fill_standard_streams();
     ask(control, name, done ? "Done" : "Claim", exec ? "exec" : "unit", &handoff);
+    if (!is_answer(&handoff, exec, done))
+        refuse(name, "berthd granted something else (%s); are berthd and berth-claim of one version?", handoff.mode);
     if (exec) {
         const char *file = argv[3];
         argv[3] = zeroth != NULL ? zeroth : argv[3];
