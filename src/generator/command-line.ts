@@ -26,6 +26,8 @@ interface RawWord {
 
 /** The commands of one ExecStart= value: several when a lone `;` separates them. Throws ValueError. */
 export function parseCommandLines(value: string): CommandLine[] {
+  // No file can say this, and a drop-in that did would take in the line below.
+  if (/(?<!\\)(?:\\\\)*\\$/.test(value)) throw new ValueError('a backslash stands at the end');
   const commands: RawWord[][] = [[]];
   for (const word of rawWords(value)) {
     if (word.text === ';') commands.push([]);
