@@ -11,10 +11,6 @@ import { count, printable } from '../model/text.js';
 import type { Invocation } from './arguments.js';
 import { diffLines } from './diff.js';
 import { printJson, type Output } from './output.js';
-<<<<<<< HEAD
-=======
-import { count, printable } from '../model/text.js';
->>>>>>> main
 
 /** Where systemd has what the generators wrote at the last daemon-reload. */
 const generatorDirectory = '/run/systemd/generator';
