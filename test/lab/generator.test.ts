@@ -74,10 +74,29 @@ labTest('gives each unit at boot what its reservation needs, without an ordering
   );
 });
 
+labTest('reserves beside an activating socket, which alone starts the service', async (t) => {
+  const socket =
+    '[Socket]\nListenStream=7101\nListenDatagramNoActivate=7101\n\n[Install]\nWantedBy=sockets.target\n';
+  const units = { 'post.socket': socket, 'post.service': teller() };
+  await withLab(t, { units, enable: ['post.socket'] }, async (lab) => {
+    const { unit, sockets } = await lab.json<{ unit: string; sockets: unknown[] }>([
+      'berth',
+      'status',
+      'post',
+      '--json',
+    ]);
+    assert.deepEqual([unit, sockets.length], ['post.service', 1]);
+    await lab.run(['bash', '-c', 'for i in 1 2 3; do echo x >/dev/udp/127.0.0.1/7101; done']);
+    assert.equal(await lab.property('post.service', 'ActiveState'), 'inactive');
+    await lab.run(['bash', '-c', 'exec 3<>/dev/tcp/127.0.0.1/7101']);
+    await lab.waitForJournal(/: 2 of post\.socket:post\.socket$/, { unit: 'post.service' });
+  });
+});
+
 /** What a daemon-reload costs, in milliseconds: the median of some. */
 async function reloadCost(lab: Lab, before = (): Promise<void> => Promise.resolve()): Promise<number> {
   const times: number[] = [];
-  for (let round = 0; round < 9; round++) {
+  for (let round = 0; round < 5; round++) {
     await before();
     const begun = performance.now();
     await lab.systemctl('daemon-reload');
@@ -109,9 +128,15 @@ labTest('costs a daemon-reload next to nothing while nothing changes', async (t)
     await lab.write('/etc/berth/a.conf', reservation(7001));
     await lab.run(['berth', 'reload']);
     await lab.run(['mkdir', '/root/out']);
-    const loop = `t=$(date +%s%N); for i in $(seq 100); do ${generator} /root/out; done; echo $(($(date +%s%N) - t))`;
-    const own = Number(await lab.text(loop)) / 100 / 1e6;
-    t.diagnostic(`berth-generator itself, with a kept answer: ${own.toFixed(2)} ms`);
+    // Processor time, of the 100 runs that are the shell's children: how busy the machine is does not count.
+    const loop = `for i in $(seq 100); do ${generator} /root/out; done; times`;
+    const [, children = ''] = (await lab.text(['bash', '-c', loop])).split('\n');
+    const seconds = [...children.matchAll(/(\d+)m([\d.]+)s/g)].map(
+      ([, minutes, rest]) => Number(minutes) * 60 + Number(rest),
+    );
+    assert.equal(seconds.length, 2, children);
+    const own = seconds.reduce((sum, each) => sum + each * 10, 0);
+    t.diagnostic(`berth-generator itself, with a kept answer: ${own.toFixed(2)} ms of processor time`);
     assert.equal(await lab.text('ls /root/out'), 'a.service.d');
     assert.ok(own < 5, `${own} ms`);
   });
