@@ -58,7 +58,7 @@ export class Berthd extends Place {
     this.#t = t;
     const { maxFds, launcher = [], ...rest } = options;
     const limits = maxFds === undefined ? [] : ['prlimit', `--nofile=${maxFds}:${maxFds}`];
-    const [command = '', ...args] = [
+    const line = [
       ...launcher,
       ...limits,
       process.execPath,
@@ -68,7 +68,7 @@ export class Berthd extends Place {
       '--control',
       this.control,
     ];
-    this.child = new Child(t, command, args, rest);
+    this.child = new Child(t, line[0] ?? '', line.slice(1), rest);
   }
 
   /** Starts one and waits until it holds what it can hold. */
