@@ -41,7 +41,8 @@ static int request(const char *control, const char *name, const char *method, co
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         refuse(name, "berthd cannot be reached at %s: %s", control, strerror(errno));
     sprintf(text, "{\"method\":\"%s\",\"parameters\":{\"name\":\"%s\",\"form\":\"%s\"}}", method, name, form);
-    if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0)
+    /* EPIPE: berthd has refused already, and its reason waits to be read. */
+    if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0 && errno != EPIPE)
         refuse(name, "berthd does not listen: %s", strerror(errno));
     return fd;
 }
