@@ -8,6 +8,7 @@ import type { ClaimMode, Reply } from '../protocol/replies.js';
 import { findUnitCgroup, unitOfProcess } from '../systemd/cgroup.js';
 import type { UnitCgroup } from '../systemd/cgroup.js';
 import { commandOf, processesWithSockets } from '../systemd/processes.js';
+import { withReserve } from './descriptor-reserve.js';
 import type { HeldSocket } from './held-socket.js';
 import type { Log } from './log.js';
 import { superviseCgroup, superviseProcess, superviseUnit } from './supervise.js';
@@ -66,7 +67,9 @@ export class Claims {
     const mode = modeOf(reservation, form);
     const inodes = (): string => slots.map(({ socket }) => socket?.inode).join();
     const before = inodes();
-    this.#table.hold([], slots);
+    withReserve(() => {
+      this.#table.hold([], slots);
+    });
     const sockets = slots.map(({ socket, error }) => {
       if (socket === undefined) throw new BerthError('NotHeld', error ?? 'it is not held');
       return socket;
