@@ -37,6 +37,15 @@ if newer build/bin/berth-claim $claim/*.c $claim/*.h package.json; then
   $compiler $warnings -O2 -fanalyzer ${CFLAGS--static} "-DVERSION=\"$version\"" -o build/bin/berth-claim $claim/*.c
 fi
 
+# Static as well: at boot it runs before anything else does.
+guard=generators
+if newer build/bin/berth-generator $guard/*.c $guard/*.h package.json; then
+  compiler=$CC
+  [ -z "${CFLAGS-}" ] && command -v musl-gcc >/dev/null && compiler=musl-gcc
+  # shellcheck disable=SC2086
+  $compiler $warnings -O2 -fanalyzer ${CFLAGS--static} "-DVERSION=\"$version\"" -o build/bin/berth-generator $guard/*.c
+fi
+
 # What the tests, the benchmark and the demonstration run: one program a file, static for units with a root directory of
 # their own.
 for file in $(find test -name '*.c'); do

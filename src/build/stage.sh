@@ -15,7 +15,7 @@ node=/usr/bin/node
 [ -x $node ] || node=$(command -v node)
 
 mkdir -p "$lib/node_modules" "$destdir/usr/bin" "$destdir/usr/sbin" "$destdir/etc/berth"
-for program in berth berthd; do
+for program in berth berthd generator; do
   { echo "#!$node"; cat "build/lib/$program.cjs"; } >"$lib/$program.cjs.new"
   chmod 755 "$lib/$program.cjs.new"
   # Renamed into place, so that an upgrade never shows a half-written program.
@@ -25,6 +25,7 @@ ln -sf ../lib/berth/berth.cjs "$destdir/usr/bin/berth"
 ln -sf ../lib/berth/berthd.cjs "$destdir/usr/sbin/berthd"
 install -m 644 build/lib/berth.node "$lib/"
 install -m 755 build/bin/berth-claim "$destdir/usr/bin/"
+install -Dm 755 -t "$destdir/usr/lib/systemd/system-generators" build/bin/berth-generator
 
 # The two packages with native parts cannot be bundled. Only what they load at run time is taken.
 install -Dm 644 -t "$lib/node_modules/sd-notify" node_modules/sd-notify/index.js node_modules/sd-notify/package.json \

@@ -1,12 +1,13 @@
 import * as fs from 'node:fs';
 import { constants } from 'node:fs';
-import { ReadError, type FileSource } from './source.js';
+import * as path from 'node:path';
+import { ReadError, type LinkedSource } from './source.js';
 import { fileLimit } from './syntax.js';
 
 const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = constants;
 
 /** The disk. Synchronous: it is read at the start and at a reload, when there is nothing to do meanwhile. */
-export const disk: FileSource = {
+export const disk: LinkedSource = {
   list(directory) {
     try {
       return fs.readdirSync(directory);
@@ -33,7 +34,64 @@ export const disk: FileSource = {
       fs.closeSync(descriptor);
     }
   },
+
+  link(path) {
+    try {
+      return fs.readlinkSync(path);
+    } catch (error) {
+      // EINVAL: it is there and no link.
+      if (['EINVAL', 'ENOENT', 'ENOTDIR'].includes(codeOf(error))) return undefined;
+      throw readError(error, path);
+    }
+  },
 };
+
+/**
+ * The disk of a tree whose root is the directory `root`: a link in it that starts with a slash leads into the tree,
+ * never out of it. What links to /dev/null is a mask, although such a tree has no devices.
+ */
+export function diskBelow(root: string): LinkedSource {
+  if (root === '') return disk;
+  const inTree = <T>(place: string, action: (real: string) => T): T => {
+    const real = resolveLinks(disk, place, root);
+    if (real === '/dev/null') return action(real);
+    try {
+      return action(root + real);
+    } catch (error) {
+      throw error instanceof ReadError ? error : readError(error);
+    }
+  };
+  return {
+    list: (directory) => inTree(directory, (real) => disk.list(real)),
+    read: (file) => inTree(file, (real) => disk.read(real)),
+    link: (place) => inTree(path.dirname(place), (parent) => disk.link(`${parent}/${path.basename(place)}`)),
+  };
+}
+
+/** What systemd and the kernel allow at the most on the way to a file (ELOOP). */
+const linkLimit = 40;
+
+/** A path with every link on its way followed, as far as there is something there. `root` goes before each look. */
+export function resolveLinks(source: Pick<LinkedSource, 'link'>, place: string, root = ''): string {
+  const left = place.split('/').reverse();
+  let done = '';
+  for (let links = 0; left.length > 0;) {
+    const part = left.pop() ?? '';
+    if (part === '' || part === '.') continue;
+    if (part === '..') {
+      done = done.slice(0, Math.max(0, done.lastIndexOf('/')));
+      continue;
+    }
+    const target = source.link(`${root}${done}/${part}`);
+    if (target === undefined) done = `${done}/${part}`;
+    else if (++links > linkLimit) throw new ReadError('cannot be read: it is a link that leads in a circle');
+    else {
+      if (target.startsWith('/')) done = '';
+      left.push(...target.split('/').reverse());
+    }
+  }
+  return done === '' ? '/' : done;
+}
 
 function readOpen(descriptor: number): Uint8Array {
   const stat = fs.fstatSync(descriptor);

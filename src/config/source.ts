@@ -13,3 +13,9 @@ export interface FileSource {
   /** A file's bytes; undefined when there is no such file. What is masked (a link to /dev/null) is empty. */
   read(path: string): Uint8Array | undefined;
 }
+
+/** A source that also knows links: systemd takes a unit's other names from what links to it. */
+export interface LinkedSource extends FileSource {
+  /** Where a symbolic link points, as written; undefined when there is no link. Throws ReadError. */
+  link(path: string): string | undefined;
+}

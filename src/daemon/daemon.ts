@@ -1,7 +1,5 @@
 import { closeSync, statSync } from 'node:fs';
-import { disk, readServicesText } from '../config/disk.js';
-import { loadConfiguration } from '../config/load.js';
-import { parseServices } from '../config/services.js';
+import type { Configuration } from '../config/load.js';
 import { defaultSettings } from '../config/settings.js';
 import { formatMistake } from '../model/reservation.js';
 import { count } from '../model/text.js';
@@ -21,7 +19,10 @@ import type { PassedFd } from '../systemd/listen-fds.js';
 import { recover, Vault } from './vault.js';
 
 export interface DaemonOptions {
-  readonly configDirectories: readonly string[];
+  /** Reads the configuration: at the start and at each reload. */
+  readonly load: () => Configuration;
+  /** The directories that it is read from. */
+  readonly directories: readonly string[];
   /** The listening control socket, which the daemon takes over. */
   readonly control: number;
   readonly policy: Policy;
@@ -125,9 +126,9 @@ export class Daemon {
   }
 
   #configure(): { mistakes: string[] } {
-    const { configDirectories, log } = this.#options;
+    const { load, log } = this.#options;
     this.#readStamp = this.#stampOfFiles();
-    const loaded = loadConfiguration(disk, configDirectories, parseServices(readServicesText()));
+    const loaded = load();
     const mistakes = loaded.mistakes.map(formatMistake);
     for (const mistake of mistakes) log.err(mistake);
     this.#settings = loaded.settings;
@@ -146,7 +147,7 @@ export class Daemon {
 
   /** Tells whether files came or went since they were read last, which changes the directories that they are in. */
   #stampOfFiles(): string {
-    return this.#options.configDirectories
+    return this.#options.directories
       .map((directory) => String(statSync(directory, { bigint: true, throwIfNoEntry: false })?.mtimeNs))
       .join();
   }

@@ -25,6 +25,7 @@ export function holdRequests(reservation: Reservation): HoldRequest[] {
  */
 export function holdKey({ spec, options }: HoldRequest): string {
   const { type, protocol, address } = spec;
+  if (address.family === 'unix' || address.family === 'abstract') return JSON.stringify([type, address]);
   const { bindIPv6Only, bindToDevice, freeBind, transparent } = options;
   return JSON.stringify([type, protocol, address, bindIPv6Only, bindToDevice, freeBind, transparent]);
 }
@@ -74,8 +75,13 @@ export class HeldSocket {
     const held = new HeldSocket(request, resolveAddress(request.spec), (socket) =>
       socket.#open(siblings.map(({ fd }) => fd)),
     );
-    if (request.whileStopped === 'queue') held.#receive();
-    return held;
+    try {
+      if (request.whileStopped === 'queue') held.#receive();
+      return held;
+    } catch (error) {
+      closeSync(held.#fd);
+      throw error;
+    }
   }
 
   /** Takes a descriptor over that an earlier berthd bound by this request, in whatever state it is. */
@@ -110,7 +116,7 @@ export class HeldSocket {
     this.#request = request;
     if (JSON.stringify(before) === JSON.stringify(request)) return;
     const { options } = request;
-    this.warnings.push(...applyOptions(this.#fd, request.spec, this.address, options));
+    this.warnings.push(...applyOptions(this.#fd, request.spec, this.address, options, true));
     try {
       if (this.address.family === 'unix') {
         updatePath(this.address.path, options);
@@ -154,13 +160,9 @@ export class HeldSocket {
   /** The service has stopped: clients are refused, or wait for its next start. The port stays bound throughout. */
   rest(): void {
     this.#closeSharing();
-    if (this.#request.whileStopped === 'queue') {
-      this.#receive();
-    } else if (this.#isStream) {
-      this.#unlisten();
-    } else {
-      native.attachDrop(this.#fd);
-    }
+    if (!this.#isStream) this.#filter();
+    else if (this.#request.whileStopped === 'queue') this.#receive();
+    else this.#unlisten();
   }
 
   /** Lets go of the address, for good. */
@@ -223,6 +225,15 @@ export class HeldSocket {
     return Math.min(this.#request.options.backlog, 0x7fffffff);
   }
 
+  #filter(): void {
+    try {
+      if (this.#request.whileStopped === 'queue') native.detachDrop(this.#fd);
+      else native.attachDrop(this.#fd);
+    } catch {
+      this.#replace(); // EPERM: the service has locked a filter of its own
+    }
+  }
+
   /** SO_REUSEADDR goes off while the socket still listens, so that there is no moment in which it could be shared. */
   #unlisten(): void {
     if (this.#isTcp && this.listening) native.shutdownRead(this.#fd);
@@ -235,27 +246,46 @@ export class HeldSocket {
     this.#set('SO_REUSEPORT', this.#request.options.reusePort);
   }
 
-  /** A service can shut its duplicate down or connect it, and with it every other one. */
+  /** A service can connect its duplicate, shut it down or filter it, and with it every other one. */
   #repair(): string[] {
-    if (!this.#isInet) return [];
     const done: string[] = [];
-    if (native.disconnect(this.#fd)) {
-      applyBindOptions(this.#fd, this.address, this.#request.options);
-      done.push('was connected by the service');
+    try {
+      // On a datagram socket at rest it is ours.
+      if (native.detachDrop(this.#fd) && this.#isStream) done.push('had a filter of the service');
+      if (native.disconnect(this.#fd)) {
+        applyBindOptions(this.#fd, this.address, this.#request.options);
+        done.push('was connected or shut down by the service');
+      }
+    } catch (error) {
+      // SO_LOCK_FILTER, or an AF_UNIX stream that was connected: there is no way back.
+      this.#replace();
+      return [...done, `was left unusable by the service (${messageOf(error)}) and had to be replaced`];
     }
-    if (!this.#isStream && (native.pollNow(this.#fd) & constant('POLLRDHUP')) !== 0) {
+    if ((native.pollNow(this.#fd) & constant('POLLRDHUP')) !== 0) {
       this.#replace();
       done.push('was shut down by the service and had to be replaced');
     }
+    if (!this.#isStream) this.#closeSharing();
     return done;
   }
 
-  /** A datagram socket that was shut down cannot be revived: another one takes its place while it is still bound. */
+  /** A socket that cannot be revived: another one takes its place, of an IP address while it is still bound. */
   #replace(): void {
     const old = this.#fd;
-    this.#fd = this.#open([old]);
+    if (this.#isInet) {
+      this.#fd = this.#open([old]);
+      closeSync(old);
+    } else {
+      const { family } = this.address;
+      if (this.address.family === 'unix') removePath(this.address.path, []);
+      // An abstract name goes with its socket only. Its number stays taken, should the name be, too.
+      this.#fd = native.socket(constant(families[family]), constant(types[this.#request.spec.type]), 0);
+      closeSync(old);
+      const placeholder = this.#fd;
+      this.#fd = this.#open([]);
+      closeSync(placeholder);
+    }
     this.#inode = fstatSync(this.#fd).ino;
-    closeSync(old);
   }
 }
 

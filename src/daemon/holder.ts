@@ -1,8 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { constant, native } from '../native/index.js';
 import { isSystemError } from '../model/errors.js';
 import type { SocketSpec } from '../model/reservation.js';
-import { describeProcess, nameProcess, processesWithSockets } from '../systemd/processes.js';
+import { describeProcess, nameProcess, processesWithSockets, unixSockets } from '../systemd/processes.js';
 
 /** Who keeps a socket from being bound: the process, if it may be seen, and how messages call it. */
 export interface Holder {
@@ -25,7 +24,7 @@ export function findHolder(spec: SocketSpec): Holder | undefined {
 
 function inodesOn({ address, type }: SocketSpec): number[] {
   if (address.family === 'unix' || address.family === 'abstract') {
-    return unixInodes(address.family === 'unix' ? address.path : `@${address.name}`);
+    return unixSockets(address.family === 'unix' ? address.path : `@${address.name}`);
   }
   const protocol = constant(type === 'datagram' ? 'IPPROTO_UDP' : 'IPPROTO_TCP');
   try {
@@ -38,13 +37,4 @@ function inodesOn({ address, type }: SocketSpec): number[] {
     if (isSystemError(error)) return [];
     throw error;
   }
-}
-
-/** /proc/net/unix: `Num RefCount Protocol Flags Type St Inode Path` */
-function unixInodes(path: string): number[] {
-  return readFileSync('/proc/net/unix', 'utf8')
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/))
-    .filter((fields) => fields.slice(7).join(' ') === path)
-    .map((fields) => Number(fields[6]));
 }

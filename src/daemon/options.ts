@@ -24,17 +24,20 @@ export function applyBindOptions(fd: number, address: BoundAddress, options: Soc
   }
   if (options.freeBind) set(fd, 'IPPROTO_IP', 'IP_FREEBIND', true);
   if (options.transparent) set(fd, 'IPPROTO_IP', 'IP_TRANSPARENT', true);
+  if (options.reusePort) set(fd, 'SOL_SOCKET', 'SO_REUSEPORT', true);
 }
 
 /**
  * The other options of systemd.socket(5), set before listen(2) so that accepted connections inherit them. As in systemd
- * one that the kernel refuses is no reason to go without the socket: returns a message for each of those.
+ * one that the kernel refuses is no reason to go without the socket: returns a message for each of those. `again` is for
+ * a socket that had other options before: what is off is switched off then. Numbers that are no longer given stay.
  */
 export function applyOptions(
   fd: number,
   spec: SocketSpec,
   address: BoundAddress,
   options: SocketOptions,
+  again = false,
 ): string[] {
   const refused: string[] = [];
   const attempt = (
@@ -43,7 +46,7 @@ export function applyOptions(
     value: number | boolean | undefined,
     fallback?: string,
   ): void => {
-    if (value === undefined || value === false) return;
+    if (value === undefined || (value === false && !again)) return;
     try {
       set(fd, level, name, value);
     } catch (error) {
@@ -59,7 +62,6 @@ export function applyOptions(
     return refused;
   }
   const ipv6 = address.family === 'inet6';
-  attempt('SOL_SOCKET', 'SO_REUSEPORT', options.reusePort);
   attempt('SOL_SOCKET', 'SO_BROADCAST', options.broadcast);
   attempt('SOL_SOCKET', 'SO_MARK', options.mark);
   attempt('SOL_SOCKET', 'SO_PRIORITY', options.priority);

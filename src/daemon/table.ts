@@ -79,15 +79,19 @@ export class Table {
     const kept = [...this.#entries.values()]
       .map((entry) => entry.reservation)
       .filter(({ name }) => keep.has(name) && !known.has(name));
-    const pool = new Map<string, HeldSocket>();
-    for (const { socket } of this.slots())
-      if (socket !== undefined) pool.set(holdKey(socket.request), socket);
+    // With ReusePort= there can be several of one key.
+    const pool = new Map<string, HeldSocket[]>();
+    for (const { socket } of this.slots()) {
+      if (socket === undefined) continue;
+      const key = holdKey(socket.request);
+      pool.set(key, [...(pool.get(key) ?? []), socket]);
+    }
 
     const wanted = [...reservations, ...kept].sort((a, b) => (a.name < b.name ? -1 : 1));
     const next = new Map(
       wanted.map((reservation) => [reservation.name, this.#adopt(reservation, pool, inUse)]),
     );
-    const leaving = [...pool.values()];
+    const leaving = [...pool.values()].flat();
     const before = this.#entries;
     this.#entries = next;
     this.hold(leaving);
@@ -98,12 +102,10 @@ export class Table {
     }
   }
 
-  #adopt(reservation: Reservation, pool: Map<string, HeldSocket>, inUse: (name: string) => boolean): Entry {
+  #adopt(reservation: Reservation, pool: Map<string, HeldSocket[]>, inUse: (name: string) => boolean): Entry {
     const slots = holdRequests(reservation).map((request): Slot => {
-      const key = holdKey(request);
-      const socket = pool.get(key);
+      const socket = pool.get(holdKey(request))?.shift();
       if (socket === undefined) return { request };
-      pool.delete(key);
       socket.update(request, inUse(reservation.name));
       return { request, socket };
     });

@@ -12,6 +12,7 @@ import { dirname } from 'node:path';
 import { BerthError, isSystemError, messageOf } from '../model/errors.js';
 import type { SocketOptions } from '../model/reservation.js';
 import { constant, native } from '../native/index.js';
+import { unixSockets } from '../systemd/processes.js';
 
 /** Runs `action` with a umask, which is the process's own: nothing else may happen in between. */
 function withUmask<T>(mask: number, action: () => T): T {
@@ -56,7 +57,7 @@ function chownPath(path: string, { socketUser, socketGroup }: SocketOptions): vo
   chownSync(path, idOf('user', socketUser), idOf('group', socketGroup));
 }
 
-/** True when a path is a socket on which nobody waits: connect(2) is refused. */
+/** True when a path is a socket that nobody has bound any more: connect(2) is refused, and no silent socket is there. */
 export function isStale(path: string, type: number): boolean {
   if (!lstatSync(path).isSocket()) return false;
   const probe = native.socket(constant('AF_UNIX'), type, 0);
@@ -65,7 +66,9 @@ export function isStale(path: string, type: number): boolean {
     native.connect(probe, { family: 'unix', path });
     return false;
   } catch (error) {
-    return isSystemError(error) && error.code === 'ECONNREFUSED';
+    return (
+      isSystemError(error) && error.code === 'ECONNREFUSED' && unixSockets(path, 'unconnected').length === 0
+    );
   } finally {
     closeSync(probe);
   }
@@ -88,6 +91,7 @@ export function linkPath(path: string, links: readonly string[]): string[] {
       const found = lstatSync(link, { throwIfNoEntry: false });
       if (found !== undefined && !found.isSymbolicLink())
         return [`cannot link '${link}': something else is there`];
+      removePath(temporary, []); // of a berthd that was killed in between
       symlinkSync(path, temporary);
       renameSync(temporary, link);
       return [];

@@ -51,7 +51,7 @@ export interface Native {
   /** Binds where `fd` overlaps with sockets of ours that stay bound: see src/native/addon/hold.c. */
   bindBeside(fd: number, address: BoundAddress, siblings: readonly number[]): void;
   connect(fd: number, address: BoundAddress): void;
-  /** Undoes a connect(2); true when there was something to undo. */
+  /** Undoes a connect(2), and on TCP that does not listen a shutdown(2); true when there was something to undo. */
   disconnect(fd: number): boolean;
   listen(fd: number, backlog: number): void;
   /** Makes a held socket listen, leaving no moment in which somebody else could: see src/native/addon/hold.c. */
@@ -64,7 +64,8 @@ export interface Native {
   setTextOption(fd: number, level: number, name: number, value: string): void;
   /** Drops all datagrams before they are queued, until detachDrop. */
   attachDrop(fd: number): void;
-  detachDrop(fd: number): void;
+  /** Takes off any filter; true when there was one. EPERM: it is locked (SO_LOCK_FILTER). */
+  detachDrop(fd: number): boolean;
   setBlocking(fd: number): void;
   /** Makes an inherited descriptor close-on-exec and non-blocking. */
   adopt(fd: number): void;

@@ -45,3 +45,18 @@ export function processesWithSockets(inodes: ReadonlySet<number>): Map<number, n
   }
   return found;
 }
+
+/**
+ * The inodes of the AF_UNIX sockets of this network namespace with a name (`/PATH` or `@NAME`), out of /proc/net/unix:
+ * `Num RefCount Protocol Flags Type St Inode Path`. Accepted connections bear the name too; `unconnected` leaves them out.
+ */
+export function unixSockets(name: string, which: 'all' | 'unconnected' = 'all'): number[] {
+  return readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .map((line) => line.trim().split(' '))
+    .map((fields) => ({ state: fields[5], rest: fields.slice(6).join(' ').trimStart() }))
+    .filter(
+      ({ state, rest }) => rest.slice(rest.indexOf(' ') + 1) === name && (which === 'all' || state === '01'),
+    )
+    .map(({ rest }) => parseInt(rest, 10));
+}

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Makes a signal end us by way of exit, so that what is below happens. Status as a shell would tell it. */
+/** Makes a signal, or a reader that has gone, end us by way of exit: then what is below happens. Statuses are a shell's. */
 export function exitOnSignals(): void {
   for (const [signal, status] of [
     ['SIGHUP', 129],
@@ -12,6 +12,7 @@ export function exitOnSignals(): void {
   ] as const) {
     process.once(signal, () => process.exit(status));
   }
+  process.stdout.on('error', () => process.exit(141));
 }
 
 /** A child that does not outlive us. */

@@ -19,7 +19,7 @@ const sections: Readonly<Record<string, () => Promise<Section>>> = {
 const usage = `usage: npm run bench -- [SECTION...] [--json FILE]
 
 Measures berth, and s6-fdholderd beside it. Sections: ${Object.keys(sections).join(', ')}; all of them by default, which
-takes about three minutes. Ends with 1 when a target is missed.
+takes about a minute and a half. Ends with 1 when a target is missed.
 `;
 
 async function main(): Promise<number> {

@@ -44,8 +44,21 @@ static napi_value connect_socket(napi_env env, napi_callback_info info) {
     return make_undefined(env);
 }
 
-/* disconnect(fd): undoes a service's connect(2) by one with AF_UNSPEC; true when there was a peer. A port that was bound
- * explicitly stays bound (SOCK_BINDPORT_LOCK in the kernel), the device of SO_BINDTODEVICE does not. */
+/* Whether a connect(2) or shutdown(2) has left something on a socket that has no peer. */
+static bool is_spoilt(int fd) {
+    struct pollfd poll_fd = {.fd = fd, .events = POLLRDHUP};
+    struct tcp_info info;
+    socklen_t length = sizeof info;
+    /* One that still connects has no peer yet, but a state. */
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0)
+        return info.tcpi_state != TCP_LISTEN &&
+               (info.tcpi_state != TCP_CLOSE || (poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLRDHUP) != 0));
+    return false;
+}
+
+/* disconnect(fd): undoes a service's connect(2), and on TCP a shutdown(2), by a connect(2) with AF_UNSPEC; true when there
+ * was something to undo. A port that was bound explicitly stays bound (SOCK_BINDPORT_LOCK in the kernel), the device of
+ * SO_BINDTODEVICE does not. */
 static napi_value disconnect_socket(napi_env env, napi_callback_info info) {
     struct sockaddr unspecified = {.sa_family = AF_UNSPEC};
     struct address peer = {.length = sizeof peer.storage};
@@ -53,8 +66,12 @@ static napi_value disconnect_socket(napi_env env, napi_callback_info info) {
     int fd;
     if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
         return NULL;
-    if (getpeername(fd, (struct sockaddr *)&peer.storage, &peer.length) < 0 && errno == ENOTCONN)
-        return make_bool(env, false);
+    if (getpeername(fd, (struct sockaddr *)&peer.storage, &peer.length) < 0) {
+        if (errno != ENOTCONN)
+            return throw_errno(env, errno, "getpeername");
+        if (!is_spoilt(fd))
+            return make_bool(env, false);
+    }
     if (connect(fd, &unspecified, sizeof unspecified) < 0)
         return throw_errno(env, errno, "connect");
     return make_bool(env, true);
@@ -154,15 +171,15 @@ static napi_value attach_drop(napi_env env, napi_callback_info info) {
     return make_undefined(env);
 }
 
+/* detachDrop(fd): takes any filter off; true when there was one. */
 static napi_value detach_drop(napi_env env, napi_callback_info info) {
     napi_value args[1];
     int fd, unused = 0;
     if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
         return NULL;
-    /* ENOENT: no filter was attached, which is what was asked for. */
-    if (setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused) < 0 && errno != ENOENT)
-        return throw_errno(env, errno, "setsockopt");
-    return make_undefined(env);
+    if (setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused) == 0)
+        return make_bool(env, true);
+    return errno == ENOENT ? make_bool(env, false) : throw_errno(env, errno, "setsockopt");
 }
 
 /* O_NONBLOCK is a property of the open file description, so a service that set it set it for everybody. */

@@ -21,8 +21,8 @@ _Noreturn void refuse(const char *name, const char *format, ...) __attribute__((
 /* Asks for a reservation and receives all of its descriptors. Returns only when that was granted. */
 void ask(const char *control, const char *name, const char *method, const char *form, struct handoff *handoff);
 
-/* Runs a command in this process's place, with the descriptors as sd_listen_fds(3) wants them. */
-_Noreturn void run(const char *name, const struct handoff *handoff, char **command);
+/* Runs a program, which execvp(3) finds by `file`, in this process's place, with the descriptors as sd_listen_fds(3) wants them. */
+_Noreturn void run(const char *name, const struct handoff *handoff, const char *file, char **command);
 
 /* Puts the descriptors into the fd store of this process's unit, from which systemd passes them to the service. */
 void store(const char *name, struct handoff *handoff);

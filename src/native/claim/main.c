@@ -9,10 +9,11 @@
 #include "claim.h"
 
 static const char usage[] =
-    "usage: berth-claim [--control PATH] NAME -- COMMAND [ARGUMENT...]\n"
+    "usage: berth-claim [--control PATH] [--argv0 ARG] NAME -- COMMAND [ARGUMENT...]\n"
     "       berth-claim [--control PATH] [--done] NAME\n\n"
     "Runs COMMAND with the sockets of the reservation NAME as descriptors 3, 4, ... (sd_listen_fds(3)). Without COMMAND,\n"
     "for ExecStartPre=: hands them over as Handoff= says; --done, for ExecStopPost=: the service has ended.\n"
+    "--argv0 is the zeroth argument of COMMAND, else COMMAND itself.\n"
     "Exit status: COMMAND's; 125 refused or no berthd, 126 COMMAND cannot be run, 127 not found. More in berth-claim(1).\n";
 
 void refuse(const char *name, const char *format, ...) {
@@ -36,6 +37,15 @@ static void fill_standard_streams(void) {
             open("/dev/null", O_RDWR); /* the lowest free number is fd */
 }
 
+/* What berthd granted must be what was asked for; a berthd of another version may know more. */
+static int is_answer(const struct handoff *handoff, int exec, int done) {
+    if (exec)
+        return strcmp(handoff->mode, "exec") == 0 && handoff->count > 0;
+    if (done)
+        return strcmp(handoff->mode, "done") == 0;
+    return (strcmp(handoff->mode, "store") == 0 && handoff->count > 0) || strcmp(handoff->mode, "lend") == 0;
+}
+
 int main(int argc, char **argv) {
     static struct handoff handoff;
     const char *control = "/run/berth/control";
@@ -46,17 +56,28 @@ int main(int argc, char **argv) {
         argv += 2;
         argc -= 2;
     }
+    char *zeroth = NULL;
+    if (argc > 2 && strcmp(argv[1], "--argv0") == 0) {
+        zeroth = argv[2];
+        argv += 2;
+        argc -= 2;
+    }
     int done = argc == 3 && strcmp(argv[1], "--done") == 0;
     int exec = argc > 3 && argv[1][0] != '-' && strcmp(argv[2], "--") == 0;
-    if (!done && !exec && (argc != 2 || argv[1][0] == '-')) {
+    if (!done && !exec && (zeroth != NULL || argc != 2 || argv[1][0] == '-')) {
         fputs(usage, stderr);
         return EXIT_REFUSED;
     }
     const char *name = argv[done ? 2 : 1];
     fill_standard_streams();
     ask(control, name, done ? "Done" : "Claim", exec ? "exec" : "unit", &handoff);
-    if (exec)
-        run(name, &handoff, argv + 3);
+    if (!is_answer(&handoff, exec, done))
+        refuse(name, "berthd granted something else (%s); are berthd and berth-claim of one version?", handoff.mode);
+    if (exec) {
+        const char *file = argv[3];
+        argv[3] = zeroth != NULL ? zeroth : argv[3];
+        run(name, &handoff, file, argv + 3);
+    }
     if (strcmp(handoff.mode, "store") == 0)
         store(name, &handoff);
     return EXIT_SUCCESS;

@@ -52,7 +52,7 @@ static void set_variables(const struct handoff *handoff, size_t before) {
     }
 }
 
-void run(const char *name, const struct handoff *handoff, char **command) {
+void run(const char *name, const struct handoff *handoff, const char *file, char **command) {
     static char names[2 * MAX_NAMES];
     size_t before = inherited_fds();
     sigset_t none;
@@ -66,8 +66,8 @@ void run(const char *name, const struct handoff *handoff, char **command) {
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
-    execvp(command[0], command);
+    execvp(file, command);
     int status = errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
-    fprintf(stderr, "berth-claim: cannot run '%s': %s\n", command[0], strerror(errno));
+    fprintf(stderr, "berth-claim: cannot run '%s': %s\n", file, strerror(errno));
     exit(status);
 }

@@ -188,7 +188,7 @@ describe('connect and disconnect', () => {
       'ECONNREFUSED',
       'connect',
     );
-    refuses(() => native.disconnect(9999), 'EBADF', 'connect');
+    refuses(() => native.disconnect(9999), 'EBADF', 'getpeername');
   });
 });
 

@@ -1,0 +1,23 @@
+/* berth-generator(8): what its parts share. */
+#include <stdbool.h>
+#include <stddef.h>
+
+struct text {
+    char *data; /* ends in NUL; NULL before anything was read */
+    size_t length;
+};
+
+/* Goes before each path but those of the drop-ins: empty, or a tree for tests. */
+extern const char *root;
+
+/* files.c */
+const char *below_root(const char *path); /* in a buffer that the next call reuses */
+bool ends_in(const char *name, const char *end);
+bool read_all(int fd, struct text *text, int patience_ms); /* 0: for as long as it takes */
+bool read_file(const char *path, struct text *text);
+bool put(const char *path, const char *data, size_t length); /* not below root */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* inputs.c */
+bool is_current(char *stamps); /* the lines of a manifest behind its header; written to, and put back */
+bool is_anything_reserved(void);

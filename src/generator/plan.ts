@@ -1,0 +1,89 @@
+import * as path from 'node:path';
+import type { Mistake, Reservation } from '../model/reservation.js';
+import { readUnit, type Unit } from '../systemd/unit-file.js';
+import type { UnitSearch } from '../systemd/unit-search.js';
+import { dropInText, type Setting } from './drop-in.js';
+import { dropInName, lateDropInName } from './paths.js';
+import { settingsFor } from './settings.js';
+
+/** What the generator does about one unit. */
+export interface UnitPlan {
+  /** The name that systemd calls the unit by. */
+  readonly unit: string;
+  readonly reservations: readonly string[];
+  /** The drop-in below the generator's directory; undefined when there is none. */
+  readonly file: { readonly path: string; readonly text: string } | undefined;
+  /** What an administrator should know, and no mistake. */
+  readonly notes: readonly string[];
+}
+
+export interface Plan {
+  /** In the order of their names. */
+  readonly units: readonly UnitPlan[];
+  readonly mistakes: readonly Mistake[];
+}
+
+/** Decides which drop-ins the units of the reservations get. Reads, and changes nothing. */
+export function makePlan(search: UnitSearch, reservations: readonly Reservation[]): Plan {
+  const byUnit = new Map<string, Reservation[]>();
+  for (const reservation of reservations) {
+    if (reservation.handoff === 'none') continue;
+    const { id } = search.find(reservation.unit);
+    const known = byUnit.get(id);
+    if (known === undefined) byUnit.set(id, [reservation]);
+    else known.push(reservation);
+  }
+  const mistakes: Mistake[] = [];
+  const units = [...byUnit.keys()].sort().map((id) => planUnit(search, id, byUnit.get(id) ?? [], mistakes));
+  return { units, mistakes };
+}
+
+function planUnit(
+  search: UnitSearch,
+  id: string,
+  reservations: readonly Reservation[],
+  mistakes: Mistake[],
+): UnitPlan {
+  const found = search.find(id);
+  const plan = { unit: id, reservations: reservations.map(({ name }) => name), file: undefined };
+  if (found.state === 'masked')
+    return {
+      ...plan,
+      notes: [`${id} is masked (${found.file ?? ''}): the sockets are held, and nobody gets them`],
+    };
+  const unit = readUnit(search, found);
+  const notes: string[] = [];
+  const { handed, settings } = settingsFor(unit, reservations, mistakes, notes);
+  if (settings.length === 0) return { ...plan, notes };
+  const name = chooseName(unit, settings, mistakes, notes);
+  const file = { path: `${id}.d/${name}`, text: dropInText(handed, settings) };
+  return { ...plan, file, notes };
+}
+
+/** A name after which no other drop-in changes what berth sets. */
+function chooseName(unit: Unit, settings: readonly Setting[], mistakes: Mistake[], notes: string[]): string {
+  const keys = new Set(settings.map(({ key }) => key));
+  const undoing = unit.files.slice(1).flatMap(({ file, assignments }) => {
+    const found = assignments.findLast(
+      ({ section, key, value }) => section === 'Service' && keys.has(key) && (!adds(key) || value === ''),
+    );
+    return found === undefined ? [] : [{ base: path.basename(file), found }];
+  });
+  const after = (name: string) =>
+    undoing.filter(({ base }) => Buffer.compare(Buffer.from(base), Buffer.from(name)) > 0);
+  const same = unit.found.dropIns.find((file) => path.basename(file) === dropInName);
+  if (same !== undefined) notes.push(`${same} takes the place of what the generator writes`);
+  const [first] = after(dropInName);
+  if (first === undefined) return dropInName;
+  notes.push(`named ${lateDropInName}, because ${first.found.file} sets ${first.found.key}=, too`);
+  for (const { found } of after(lateDropInName)) {
+    const message = `this comes after ${lateDropInName} and undoes it: give the file a name that comes before`;
+    mistakes.push({ file: found.file, line: found.line, key: found.key, message });
+  }
+  return lateDropInName;
+}
+
+/** Keys to which a later assignment adds, unless it is empty. */
+function adds(key: string): boolean {
+  return ['ExecStartPre', 'ExecStartPost', 'ExecStopPost', 'BindReadOnlyPaths', 'ExecPaths'].includes(key);
+}

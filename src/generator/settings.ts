@@ -1,0 +1,214 @@
+import type { Mistake, Reservation } from '../model/reservation.js';
+import { excerpt, lineLimit } from '../config/syntax.js';
+import { ValueError } from '../config/values.js';
+import type { Unit } from '../systemd/unit-file.js';
+import { parseCommandLines, wrapCommand, type CommandLine } from './command-line.js';
+import type { Setting } from './drop-in.js';
+import { claimProgram, controlSocket, notifySocket } from './paths.js';
+import { execRefusals, isOneshot, modeRefusal, sharedName, storeRefusals, unitRefusals } from './refusals.js';
+import { fdStoreMax, hiddenBy, notifyAccess, words } from './unit-settings.js';
+
+/** Between a claim's removal of old descriptors and its pushing of new ones, and for what a later reload adds. */
+const storeSlack = 8;
+
+export interface Settings {
+  /** The reservations that the settings are for. */
+  readonly handed: readonly Reservation[];
+  readonly settings: readonly Setting[];
+}
+
+/** What a drop-in has to set for the reservations of one unit. Adds to `mistakes` and `notes`. */
+export function settingsFor(
+  unit: Unit,
+  reservations: readonly Reservation[],
+  mistakes: Mistake[],
+  notes: string[],
+): Settings {
+  const nothing = { handed: [], settings: [] };
+  const wanted = reservations.filter((reservation) => {
+    const refusal = modeRefusal(reservation);
+    if (refusal !== undefined) mistakes.push(refusal);
+    else if (claimsItself(unit, reservation.name))
+      notes.push(
+        `${unit.found.id} claims '${reservation.name}' by a command of its own, so nothing is added for it`,
+      );
+    else return true;
+    return false;
+  });
+  const refused = unitRefusals(unit, wanted);
+  mistakes.push(...refused);
+  if (refused.length > 0 || wanted.length === 0) return nothing;
+  if (unit.found.state === 'missing' && wanted.some(({ handoff }) => handoff !== 'exec'))
+    notes.push(`there is no ${unit.found.id} yet`);
+
+  const store = storable(unit, wanted, mistakes);
+  if (store.length > 0 && unit.isOn('Service', 'PrivatePIDs'))
+    notes.push('PrivatePIDs=yes: systemd 257 sets a wrong LISTEN_PID, which sd_listen_fds(3) takes for none');
+  const { exec, lines } = wrappable(unit, wanted, mistakes, notes);
+  const asked = wanted.filter(({ handoff }) => handoff === 'lend' || handoff === 'release');
+  const lent = asked.filter(({ handoff }) => handoff === 'lend');
+  const handed = wanted.filter((each) => store.includes(each) || exec.includes(each) || asked.includes(each));
+  if (handed.length === 0) return nothing;
+  return {
+    handed,
+    settings: [
+      ...order,
+      ...(exec.length === 0 ? [] : execSettings(lines)),
+      ...handed.filter((each) => !exec.includes(each)).map(claimSetting),
+      // At the start's end a loan ends: the service has bound its own sockets.
+      ...lent.map((each) => doneSetting('ExecStartPost', each)),
+      // So that a berthd that has nothing else to watch can end, and is started again when the service has stopped.
+      ...[...store, ...lent].map((each) => doneSetting('ExecStopPost', each)),
+      ...(store.length === 0 ? [] : storeSettings(unit, store)),
+      ...sandboxSettings(unit, store.length > 0, exec.length > 0),
+    ],
+  };
+}
+
+/**
+ * Wants= and never Requires=: a restart of berthd must not restart the service. After=: at boot the claim finds berthd
+ * ready. No cycle can come of it: berth.service has no default dependencies and waits for its socket, the journal's
+ * socket and the mounts of its own files alone, and a unit that comes before one of those is refused (refusals.ts).
+ */
+const order: readonly Setting[] = [
+  { section: 'Unit', key: 'Wants', value: 'berth.service' },
+  { section: 'Unit', key: 'After', value: 'berth.socket berth.service' },
+];
+
+/** '+': past User=, RestrictAddressFamilies= and SystemCallFilter=, which are for the service and not for the helper. */
+function claimSetting({ name }: Reservation): Setting {
+  return { section: 'Service', key: 'ExecStartPre', value: `+${claimProgram} ${name}` };
+}
+
+/** '-': the service is not to fail for it. */
+function doneSetting(key: 'ExecStartPost' | 'ExecStopPost', { name }: Reservation): Setting {
+  return { section: 'Service', key, value: `-+${claimProgram} --done ${name}` };
+}
+
+function storable(unit: Unit, wanted: readonly Reservation[], mistakes: Mistake[]): Reservation[] {
+  const store: Reservation[] = [];
+  for (const reservation of wanted.filter(({ handoff }) => handoff === 'store')) {
+    const shared = sharedName(reservation, store);
+    if (shared === undefined) store.push(reservation);
+    else mistakes.push(shared);
+  }
+  const refused = storeRefusals(unit, store);
+  mistakes.push(...refused);
+  return refused.length > 0 ? [] : store;
+}
+
+function storeSettings(unit: Unit, store: readonly Reservation[]): Setting[] {
+  const sockets = store.reduce((sum, each) => sum + each.sockets.length, 0);
+  const existing = fdStoreMax(unit);
+  const settings: Setting[] = [
+    {
+      section: 'Service',
+      key: 'FileDescriptorStoreMax',
+      value: String(sockets + existing + storeSlack),
+      reason: `${sockets} for berth${existing > 0 ? `, ${existing} of the unit's own` : ''}, and some to spare.`,
+    },
+  ];
+  const access = notifyAccess(unit);
+  if (access === 'none' || access === 'main') {
+    const reason = `Raised from ${access}: the fd store takes nothing from ExecStartPre= else.`;
+    settings.push({ section: 'Service', key: 'NotifyAccess', value: 'exec', reason });
+  }
+  return settings;
+}
+
+interface Wrappable {
+  readonly exec: readonly Reservation[];
+  /** The wrapped commands. */
+  readonly lines: readonly string[];
+}
+
+function wrappable(
+  unit: Unit,
+  wanted: readonly Reservation[],
+  mistakes: Mistake[],
+  notes: string[],
+): Wrappable {
+  const exec = wanted.filter(({ handoff }) => handoff === 'exec');
+  const names = exec.map(({ name }) => name);
+  if (exec.length === 0) return { exec, lines: [] };
+  if (unit.found.state === 'missing') {
+    notes.push(`without ${unit.found.id} there is no ExecStart= to wrap for ${names.join(', ')}`);
+    return { exec: [], lines: [] };
+  }
+  const before = mistakes.length;
+  const commands: CommandLine[] = [];
+  const lines: string[] = [];
+  for (const { file, line, key, value } of unit.list('Service', 'ExecStart')) {
+    try {
+      for (const command of parseCommandLines(value)) {
+        const wrapped = wrapCommand(command, names, claimProgram);
+        if (wrapped.length > lineLimit - 100)
+          throw new ValueError('the wrapped line would be longer than 1 MiB');
+        commands.push(command);
+        lines.push(wrapped);
+      }
+    } catch (error) {
+      if (!(error instanceof ValueError)) throw error;
+      mistakes.push({ file, line, key, message: `cannot be wrapped: ${error.message}` });
+    }
+  }
+  mistakes.push(...execRefusals(unit, commands));
+  if (mistakes.length > before) return { exec: [], lines: [] };
+  if (isOneshot(unit) && lines.length > 1)
+    notes.push(`each of the ${lines.length} commands claims the sockets`);
+  return { exec, lines };
+}
+
+function execSettings(lines: readonly string[]): Setting[] {
+  const reset: Setting = {
+    section: 'Service',
+    key: 'ExecStart',
+    value: '',
+    reason: 'The same commands, started by berth-claim with the sockets as descriptors 3 and up.',
+  };
+  return [reset, ...lines.map((value): Setting => ({ section: 'Service', key: 'ExecStart', value }))];
+}
+
+/** Lets the helper run where the unit's own view of the file system has no place for it; '+' does not (systemd.exec(5)). */
+function sandboxSettings(unit: Unit, stores: boolean, wraps: boolean): Setting[] {
+  const settings: Setting[] = [];
+  // Below RootDirectory= and RootImage=, systemd itself mounts the notification socket.
+  const needed = [claimProgram, controlSocket, ...(stores ? [notifySocket] : [])];
+  const hidden = needed.flatMap((path) => {
+    const by = hiddenBy(unit, path);
+    return by === undefined || (path === notifySocket && by.key.startsWith('Root')) ? [] : [{ path, by }];
+  });
+  const [first] = hidden;
+  if (first !== undefined) {
+    settings.push({
+      section: 'Service',
+      key: 'BindReadOnlyPaths',
+      value: hidden.map(({ path }) => path).join(' '),
+      reason: `What ${first.by.key}=${excerpt(first.by.value)} hides and berth-claim needs.`,
+    });
+  }
+  const forbidden = words(unit, 'Service', 'NoExecPaths').length > 0;
+  if (wraps && forbidden) {
+    const reason = 'NoExecPaths= is for all but these.';
+    settings.push({ section: 'Service', key: 'ExecPaths', value: claimProgram, reason });
+  }
+  return settings;
+}
+
+/** Whether a command of the unit is a claim of that reservation already, berth-claim's or portreserve's. */
+function claimsItself(unit: Unit, name: string): boolean {
+  const values = ['ExecStartPre', 'ExecStart'].flatMap((key) =>
+    unit.list('Service', key).map(({ value }) => value),
+  );
+  return values.some((value) => {
+    try {
+      return parseCommandLines(value).some(
+        ({ plainPath, words }) =>
+          /(^|\/)(berth-claim|portrelease)$/.test(plainPath) && words.some((word) => word === name),
+      );
+    } catch (error) {
+      if (error instanceof ValueError) return false;
+      throw error;
+    }
+  });
+}

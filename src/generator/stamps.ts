@@ -1,0 +1,71 @@
+import * as fs from 'node:fs';
+import { resolveLinks, disk } from '../config/disk.js';
+import { ReadError } from '../config/source.js';
+import type { Inputs } from './inputs.js';
+
+/**
+ * A file that changed this shortly before it was read may change again within one tick of the kernel's clock, and keep
+ * its times and its size (the "racy" files of git).
+ */
+const settledMs = 50;
+
+/**
+ * The stamps of all inputs, one a line, as berth-generator.c compares them: `D HASH COUNT PATH` for a directory,
+ * `F MTIME CTIME SIZE INODE PATH` for a file or a link, `M PATH` for what is not there. Undefined when one of them has
+ * changed so recently that a stamp would prove nothing, or cannot be written on a line. `root` goes before each path;
+ * `since` is when the first of them was read, in milliseconds.
+ */
+export function stamps(inputs: Inputs, root: string, since: number): string | undefined {
+  const lines: string[] = [];
+  for (const directory of inputs.directories) lines.push(`D ${directoryHash(root + directory)} ${directory}`);
+  for (const file of withTargets(inputs.files, root)) {
+    const stat = fs.lstatSync(root + file, { bigint: true, throwIfNoEntry: false });
+    if (stat === undefined) {
+      lines.push(`M ${file}`);
+      continue;
+    }
+    // A directory on the way to a file was looked at because it could be a link. What is in it comes and goes.
+    if (stat.isDirectory()) continue;
+    if (Math.max(Number(stat.mtimeMs), Number(stat.ctimeMs)) > since - settledMs) return undefined;
+    lines.push(`F ${stat.mtimeNs} ${stat.ctimeNs} ${stat.size} ${stat.ino} ${file}`);
+  }
+  return lines.some((line) => line.includes('\n')) ? undefined : lines.map((line) => `${line}\n`).join('');
+}
+
+/** The files, and where the links among them lead; not /dev/null, whose times are those of the boot. */
+function withTargets(files: ReadonlySet<string>, root: string): Set<string> {
+  const all = new Set(files);
+  for (const file of files) {
+    if (disk.link(root + file) === undefined) continue;
+    try {
+      const target = resolveLinks(disk, file, root);
+      if (target !== '/dev/null') all.add(target);
+    } catch (error) {
+      if (!(error instanceof ReadError)) throw error;
+    }
+  }
+  return all;
+}
+
+/** Which entries a directory has, of those that can mean something: a sum of hashes, in any order, and their number. */
+function directoryHash(directory: string): string {
+  let sum = 0;
+  let count = 0;
+  for (const name of entries(directory)) {
+    if (name.startsWith('.') || !/\.(conf|service|socket|d)$/.test(name)) continue;
+    count++;
+    let hash = 0x811c9dc5; // FNV-1a
+    for (const byte of Buffer.from(name)) hash = Math.imul(hash ^ byte, 0x01000193);
+    sum = (sum + hash) | 0;
+  }
+  return `${(sum >>> 0).toString(16).padStart(8, '0')} ${count}`;
+}
+
+function entries(directory: string): string[] {
+  try {
+    return fs.readdirSync(directory);
+  } catch {
+    // A directory that is not there is as good as an empty one: /run is new at each boot.
+    return [];
+  }
+}
