@@ -15,6 +15,8 @@ export interface Claimant {
   readonly storeMax?: number;
   /** Type=idle: systemd makes an ExecStopPost= of it wait for 6 s, so that berthd has to see the end by itself. */
   readonly idle?: boolean;
+  /** Of a loan: systemd calls the unit started before it has bound (Type=simple, exec), so the loan lasts to its end. */
+  readonly bindsLate?: boolean;
 }
 
 /** The drop-ins, by their names below /etc/systemd/system, with which units claim what is reserved for them. */
@@ -30,10 +32,11 @@ function dropIn({
   notifyAccess = 'exec',
   storeMax = 64,
   idle = false,
+  bindsLate = false,
 }: Claimant): string {
   const claims = reservations.flatMap((name) => [
     `ExecStartPre=+/usr/bin/berth-claim ${name}`,
-    ...(handoff === 'lend' ? [`ExecStartPost=+/usr/bin/berth-claim --done ${name}`] : []),
+    ...(handoff === 'lend' && !bindsLate ? [`ExecStartPost=+/usr/bin/berth-claim --done ${name}`] : []),
     ...(idle ? [] : [`ExecStopPost=-+/usr/bin/berth-claim --done ${name}`]),
   ]);
   const store =
