@@ -20,6 +20,9 @@ export const unitDirectories = [
   '/lib/systemd/system',
 ] as const;
 
+/** Where generators put what they write. Each daemon-reload makes it anew. */
+export const generatorDirectory = '/run/systemd/generator';
+
 /** The types whose files are looked at; units of all others have no sockets to hand over. */
 const types = ['service', 'socket'];
 /** systemd's FOLLOW_MAX. */
