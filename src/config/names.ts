@@ -13,7 +13,9 @@ export function checkReservationName(name: string): void {
   if (name.startsWith('@'))
     throw new ValueError(`${quote(name)} cannot name a reservation: nothing is before the '@'`);
   if (name.endsWith('@')) {
-    throw new ValueError(`${quote(name)} is a template: link ${name}INSTANCE.conf to it for each instance`);
+    throw new ValueError(
+      `${quote(name)} is a template: only an instance of it, ${name}INSTANCE, is a reservation`,
+    );
   }
 }
 

@@ -5,7 +5,7 @@ import type { ClaimantInfo } from '../protocol/messages.js';
 import type { Peer } from '../protocol/peer.js';
 import { claimReply } from '../protocol/replies.js';
 import type { ClaimMode, Reply } from '../protocol/replies.js';
-import { findUnitCgroup, unitOfProcess } from '../systemd/cgroup.js';
+import { findUnitCgroup, firstProcessIn, unitOfProcess } from '../systemd/cgroup.js';
 import type { UnitCgroup } from '../systemd/cgroup.js';
 import { commandOf, processesWithSockets } from '../systemd/processes.js';
 import { withReserve } from './descriptor-reserve.js';
@@ -168,10 +168,12 @@ export class Claims {
       follower.takePidfd &&
       superviseProcess(follower.takePidfd(), new Set(sockets.map(({ inode }) => inode)), ended);
     const claimant: Claimant = {
-      pid: follower.pid,
-      // When somebody asks: by then berth-claim has become the service.
+      // Both when somebody asks: by then berth-claim has become the service, or the unit has others in its place.
+      get pid() {
+        return (cgroup && firstProcessIn(cgroup)) ?? follower.pid;
+      },
       get command() {
-        return commandOf(follower.pid);
+        return commandOf(this.pid);
       },
       ...(cgroup === undefined ? {} : { unit }),
       since: Date.now(),

@@ -1,6 +1,7 @@
 import { closeSync, statSync } from 'node:fs';
 import type { Configuration } from '../config/load.js';
 import { defaultSettings } from '../config/settings.js';
+import { messageOf } from '../model/errors.js';
 import { formatMistake } from '../model/reservation.js';
 import type { Mistake } from '../model/reservation.js';
 import { count } from '../model/text.js';
@@ -68,7 +69,12 @@ export class Daemon {
   /** Holds all that can be held, opens the control socket, and says READY=1. */
   start(): void {
     const { control, policy, notifier, log, vault } = this.#options;
-    this.#table.restore(recover(vault?.passed ?? []));
+    try {
+      this.#table.restore(recover(vault?.passed ?? []));
+    } catch (error) {
+      // Better to begin anew than to hold what nobody can be handed.
+      log.err(`what an earlier berthd held is lost: ${messageOf(error)}`);
+    }
     this.#claims.recover();
     this.#configure();
     const context: MethodContext = {

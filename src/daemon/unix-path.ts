@@ -2,6 +2,7 @@ import {
   chmodSync,
   chownSync,
   closeSync,
+  existsSync,
   lstatSync,
   mkdirSync,
   renameSync,
@@ -30,7 +31,9 @@ function withUmask<T>(mask: number, action: () => T): T {
  */
 export function bindPath(fd: number, path: string, type: number, options: SocketOptions): void {
   const mask = 0o777 & ~options.directoryMode;
-  withUmask(mask, () => mkdirSync(dirname(path), { recursive: true, mode: options.directoryMode }));
+  withUmask(mask, () => {
+    makeDirectory(dirname(path), options.directoryMode);
+  });
   const bind = (): void => {
     withUmask(0o777 & ~options.socketMode, () => {
       native.bind(fd, { family: 'unix', path });
@@ -44,6 +47,13 @@ export function bindPath(fd: number, path: string, type: number, options: Socket
     bind();
   }
   chownPath(path, options);
+}
+
+/** As mkdirSync with `recursive`, which answers ENOENT where a read-only file system is the reason (EROFS). */
+function makeDirectory(path: string, mode: number): void {
+  if (existsSync(path)) return;
+  makeDirectory(dirname(path), mode);
+  mkdirSync(path, { mode });
 }
 
 /** Gives a socket file the owner and mode of a changed configuration. */

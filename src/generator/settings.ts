@@ -6,7 +6,7 @@ import { parseCommandLines, wrapCommand, type CommandLine } from './command-line
 import type { Setting } from './drop-in.js';
 import { claimProgram, controlSocket, notifySocket } from './paths.js';
 import { execRefusals, isOneshot, modeRefusal, sharedName, storeRefusals, unitRefusals } from './refusals.js';
-import { fdStoreMax, hiddenBy, notifyAccess, words } from './unit-settings.js';
+import { fdStoreMax, hiddenBy, notifyAccess, startTellsReady, words } from './unit-settings.js';
 
 /** Between a claim's removal of old descriptors and its pushing of new ones, and for what a later reload adds. */
 const storeSlack = 8;
@@ -55,8 +55,8 @@ export function settingsFor(
       ...order,
       ...(exec.length === 0 ? [] : execSettings(lines)),
       ...handed.filter((each) => !exec.includes(each)).map(claimSetting),
-      // At the start's end a loan ends: the service has bound its own sockets.
-      ...lent.map((each) => doneSetting('ExecStartPost', each)),
+      // Where the start ends with the service bound, the loan ends there; else only with the service.
+      ...(startTellsReady(unit) ? lent.map((each) => doneSetting('ExecStartPost', each)) : []),
       // So that a berthd that has nothing else to watch can end, and is started again when the service has stopped.
       ...[...store, ...lent].map((each) => doneSetting('ExecStopPost', each)),
       ...(store.length === 0 ? [] : storeSettings(unit, store)),

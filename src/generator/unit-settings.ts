@@ -17,6 +17,14 @@ export function serviceType(unit: Unit): string {
   return unit.last('Service', 'Type')?.value ?? '';
 }
 
+/** Whether ExecStartPost= runs after the service has said that it is ready, and not right after its start. */
+export function startTellsReady(unit: Unit): boolean {
+  const bus = unit.last('Service', 'BusName') !== undefined;
+  return ['notify', 'notify-reload', 'forking', 'dbus', 'oneshot', ...(bus ? [''] : [])].includes(
+    serviceType(unit),
+  );
+}
+
 export function fdStoreMax(unit: Unit): number {
   const valid = unit.assignments('Service', 'FileDescriptorStoreMax').map(({ value }) => integer(value));
   return valid.findLast((value) => value !== undefined) ?? 0;

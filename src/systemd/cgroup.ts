@@ -58,6 +58,16 @@ export function cgroupEventsFile(path: string): string | undefined {
   return existsSync(file) ? file : undefined;
 }
 
+/** The process that has been longest in a cgroup itself, not in those below it; undefined when none is. */
+export function firstProcessIn({ path }: UnitCgroup): number | undefined {
+  try {
+    const pid = parseInt(readFileSync(`${unifiedRoot ?? ''}${path}/cgroup.procs`, 'utf8'), 10);
+    return pid > 0 ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The cgroup of a unit, in whatever slice it is; undefined when it has none, because it is not started. */
 export function findUnitCgroup(unit: string, slice = ''): UnitCgroup | undefined {
   const path = `${slice}/${unit}`;

@@ -315,7 +315,7 @@ Anything=goes
   const names: [string, RegExp][] = [
     ['a b', /'a b' cannot name a reservation: letters/],
     ['berthd', /the daemon's own/],
-    ['getty@', /template.*link getty@INSTANCE\.conf to it/],
+    ['getty@', /template: only an instance of it, getty@INSTANCE,/],
     ['@x', /nothing is before the '@'/],
     ['', /cannot name/],
     ['ä', /cannot name/],
