@@ -44,7 +44,10 @@ labTest(`cups has its TCP 631 from PID 1, its ExecStart= untouched, over ${resta
     units: {
       ...thief.units,
       ...Object.fromEntries(
-        cupsUnits.map((unit) => [`${unit}.d/restarts.conf`, '[Unit]\nStartLimitIntervalSec=0\n']),
+        [...cupsUnits, 'rpcbind.service'].map((unit) => [
+          `${unit}.d/restarts.conf`,
+          '[Unit]\nStartLimitIntervalSec=0\n',
+        ]),
       ),
       ...dropIns({ unit: 'cups.service', reservations: ['cups'] }),
     },
