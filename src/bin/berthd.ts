@@ -6,7 +6,7 @@ import { defaultDirectories } from '../config/search.js';
 import { parseServices } from '../config/services.js';
 import type { Services } from '../config/services.js';
 import { loadReservations } from '../generator/reservations.js';
-import { UnitSearch, unitDirectories } from '../systemd/unit-search.js';
+import { generatorDirectory, UnitSearch, unitDirectories } from '../systemd/unit-search.js';
 import { openControlSocket } from '../daemon/control-socket.js';
 import { Daemon } from '../daemon/daemon.js';
 import type { DaemonOptions } from '../daemon/daemon.js';
@@ -69,7 +69,7 @@ function configuration(
     return { directories, load: () => loadConfiguration(disk, directories, services()) };
   }
   return {
-    directories: [...defaultDirectories, ...unitDirectories],
+    directories: [...defaultDirectories, ...unitDirectories, generatorDirectory],
     load: () => loadReservations(new UnitSearch(disk), defaultDirectories, services()),
   };
 }

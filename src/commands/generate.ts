@@ -7,10 +7,10 @@ import { dropInName, lateDropInName } from '../generator/paths.js';
 import { precompute } from '../generator/precompute.js';
 import { BerthError, exitStatuses, isSystemError } from '../model/errors.js';
 import { formatMistake, type Mistake } from '../model/reservation.js';
+import { count, printable } from '../model/text.js';
 import type { Invocation } from './arguments.js';
 import { diffLines } from './diff.js';
 import { printJson, type Output } from './output.js';
-import { count, printable } from '../model/text.js';
 
 /** Where systemd has what the generators wrote at the last daemon-reload. */
 const generatorDirectory = '/run/systemd/generator';

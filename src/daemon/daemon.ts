@@ -2,6 +2,7 @@ import { closeSync, statSync } from 'node:fs';
 import type { Configuration } from '../config/load.js';
 import { defaultSettings } from '../config/settings.js';
 import { formatMistake } from '../model/reservation.js';
+import type { Mistake } from '../model/reservation.js';
 import { count } from '../model/text.js';
 import { native, Readable } from '../native/index.js';
 import type { Watch } from '../native/index.js';
@@ -20,8 +21,8 @@ import { recover, Vault } from './vault.js';
 
 export interface DaemonOptions {
   /** Reads the configuration: at the start and at each reload. */
-  readonly load: () => Configuration;
-  /** The directories that it is read from. */
+  readonly load: () => Configuration & { readonly notes?: readonly Mistake[] };
+  /** The directories of which one changes when it may have changed. */
   readonly directories: readonly string[];
   /** The listening control socket, which the daemon takes over. */
   readonly control: number;
@@ -131,6 +132,7 @@ export class Daemon {
     const loaded = load();
     const mistakes = loaded.mistakes.map(formatMistake);
     for (const mistake of mistakes) log.err(mistake);
+    for (const note of loaded.notes ?? []) log.notice(formatMistake(note));
     this.#settings = loaded.settings;
     log.level = loaded.settings.logLevel;
     withReserve(() => {
@@ -145,7 +147,7 @@ export class Daemon {
     return { mistakes };
   }
 
-  /** Tells whether files came or went since they were read last, which changes the directories that they are in. */
+  /** Tells whether anything may have come since it was read last: a file changes the directory that it is in. */
   #stampOfFiles(): string {
     return this.#options.directories
       .map((directory) => String(statSync(directory, { bigint: true, throwIfNoEntry: false })?.mtimeNs))

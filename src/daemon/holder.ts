@@ -26,15 +26,29 @@ function inodesOn({ address, type }: SocketSpec): number[] {
   if (address.family === 'unix' || address.family === 'abstract') {
     return unixSockets(address.family === 'unix' ? address.path : `@${address.name}`);
   }
+  const isInTheWay = (other: string): boolean =>
+    address.family === 'any' ||
+    isWildcard(address.host) ||
+    isWildcard(other) ||
+    plain(other) === address.host;
   const protocol = constant(type === 'datagram' ? 'IPPROTO_UDP' : 'IPPROTO_TCP');
   try {
     return native
       .socketsOn(protocol, address.port)
-      .map(({ inode }) => inode)
-      .filter((inode) => inode !== 0);
+      .filter((socket) => socket.inode !== 0 && 'host' in socket.address && isInTheWay(socket.address.host))
+      .map(({ inode }) => inode);
   } catch (error) {
     // sock_diag is a module of its own, which a sandbox may keep from being loaded. The name is all that is lost.
     if (isSystemError(error)) return [];
     throw error;
   }
+}
+
+function isWildcard(host: string): boolean {
+  return host === '::' || host === '0.0.0.0';
+}
+
+/** An IPv4 address as an IPv6 socket has it, `::ffff:127.0.0.1`, without the prefix. */
+function plain(host: string): string {
+  return host.replace(/^::ffff:(?=\d+\.)/, '');
 }

@@ -43,6 +43,12 @@ export class Connection {
   /** Tells the peer why, if it listens, and closes. */
   refuse(error: BerthError): void {
     this.#dropUnsent();
+    try {
+      // A request left unread would reset the connection, and the peer would not get to read why (unix_release_sock).
+      native.receive(this.#fd, false, 0);
+    } catch {
+      // It has gone.
+    }
     this.#answer(errorReply(error));
     this.close();
   }

@@ -53,6 +53,11 @@ export class Lab {
     readonly state: string,
   ) {}
 
+  /** What went to the console, the last 64 KiB of it. */
+  get console(): string {
+    return this.machine.console;
+  }
+
   get name(): string {
     return this.machine.name;
   }

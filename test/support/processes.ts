@@ -21,7 +21,10 @@ type Running = ChildProcessByStdio<Writable, Readable, Readable>;
 /** A child process that tells what it prints, and is killed with the test. */
 export class Child {
   readonly #process: Running;
+  /** Resolves when it has ended and nobody writes to its streams any more. */
   readonly exit: Promise<Exit>;
+  /** Resolves when it has ended; its children may live on. */
+  readonly gone: Promise<void>;
   out = '';
   err = '';
   ended = false;
@@ -45,6 +48,11 @@ export class Child {
     (child.stderr as Readable | null)?.setEncoding('utf8').on('data', (text: string) => {
       this.err += text;
       tell();
+    });
+    this.gone = new Promise((resolve) => {
+      child.once('exit', () => {
+        resolve();
+      });
     });
     this.exit = new Promise((resolve, reject) => {
       child.once('error', reject);

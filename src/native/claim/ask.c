@@ -41,6 +41,7 @@ static int request(const char *control, const char *name, const char *method, co
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         refuse(name, "berthd cannot be reached at %s: %s", control, strerror(errno));
     sprintf(text, "{\"method\":\"%s\",\"parameters\":{\"name\":\"%s\",\"form\":\"%s\"}}", method, name, form);
+    /* berthd has refused already, and its reason waits to be read, or it has ended. */
     if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0 && errno != EPIPE && errno != ECONNRESET)
         refuse(name, "berthd does not listen: %s", strerror(errno));
     return fd;

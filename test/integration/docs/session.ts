@@ -106,5 +106,7 @@ function settled(text: string): string {
     .trimEnd()
     .replaceAll(/ +/g, ' ')
     .replaceAll(/ (?:now|\d+\w+ ago)$/gm, ' AGO')
+    .replaceAll(/ since \w+ [\d-]+ [\d:]+ [+-]\d+/g, ' since WHEN')
+    .replaceAll(/\b(inode|pid) \d+/g, '$1 N')
     .replaceAll(/after \d+ ms/g, 'after N ms');
 }
