@@ -13,9 +13,7 @@ export function checkReservationName(name: string): void {
   if (name.startsWith('@'))
     throw new ValueError(`${quote(name)} cannot name a reservation: nothing is before the '@'`);
   if (name.endsWith('@')) {
-    throw new ValueError(
-      `${quote(name)} is a template, which nothing says the instances of: name the file ${name}INSTANCE.conf`,
-    );
+    throw new ValueError(`${quote(name)} is a template: link ${name}INSTANCE.conf to it for each instance`);
   }
 }
 

@@ -38,7 +38,7 @@ export function search(source: FileSource, directories: readonly string[]): Sear
       if (entry.startsWith('.')) continue;
       if (entry.endsWith(suffix)) {
         const name = entry.slice(0, -suffix.length);
-        if (name !== '' && !places.has(name)) places.set(name, directory);
+        if (name !== '' && !isTemplate(name) && !places.has(name)) places.set(name, directory);
       } else if (entry.endsWith(`${suffix}.d`)) {
         const name = entry.slice(0, -`${suffix}.d`.length);
         dropInPlaces.set(name, [...(dropInPlaces.get(name) ?? []), directory]);
@@ -47,7 +47,9 @@ export function search(source: FileSource, directories: readonly string[]): Sear
   }
   const found = [...places.keys()].sort(byBytes).flatMap((name) => {
     const file = `${places.get(name) ?? ''}/${name}${suffix}`;
-    const dropIns = (dropInPlaces.get(name) ?? []).map((directory) => `${directory}/${name}${suffix}.d`);
+    const dropIns = [name, ...templateOf(name)].flatMap((each) =>
+      (dropInPlaces.get(each) ?? []).map((directory) => `${directory}/${each}${suffix}.d`),
+    );
     const files = collect(source, name, file, dropIns);
     return files === undefined ? [] : [files];
   });
@@ -116,6 +118,17 @@ function attempt<T>(action: () => T, file: string, mistakes: Mistake[]): T | und
     mistakes.push({ file, line: 1, key: '', message: error.message });
     return undefined;
   }
+}
+
+/** `getty@.conf` reserves nothing by itself: `getty@tty1.conf`, mostly a link to it, is an instance, and does. */
+function isTemplate(name: string): boolean {
+  return name.endsWith('@') && name.length > 1;
+}
+
+/** An instance has its template's drop-ins, too. */
+function templateOf(name: string): string[] {
+  const at = name.indexOf('@');
+  return at > 0 ? [name.slice(0, at + 1)] : [];
 }
 
 /** strcmp(3)'s order, which does not depend on anybody's language. */

@@ -315,7 +315,7 @@ Anything=goes
   const names: [string, RegExp][] = [
     ['a b', /'a b' cannot name a reservation: letters/],
     ['berthd', /the daemon's own/],
-    ['getty@', /template.*name the file getty@INSTANCE\.conf/],
+    ['getty@', /template.*link getty@INSTANCE\.conf to it/],
     ['@x', /nothing is before the '@'/],
     ['', /cannot name/],
     ['ä', /cannot name/],

@@ -37,6 +37,7 @@ const table: [what: string, files: Record<string, string | Error>, expected: str
   ['drop-ins without a reservation, which mean nothing', { '/e/a.conf.d/10.conf': 'x' }, []],
   ['files that are no reservations', { '/e/.a.conf': 'x', '/e/a.conf~': 'x', '/e/README': 'x', '/e/.conf': 'x', '/e/a.conf': 'x', '/e/a.conf.d/README': 'x', '/e/a.conf.d/.x.conf': 'x' }, [['a', '/e/a.conf']]], // prettier-ignore
   ['names in the order of their bytes', { '/e/b.conf': 'x', '/e/B.conf': 'x', '/e/a-.conf': 'x', '/e/a.conf': 'x' }, [['B', '/e/B.conf'], ['a', '/e/a.conf'], ['a-', '/e/a-.conf'], ['b', '/e/b.conf']]], // prettier-ignore
+  ['instances of a template, and not the template', { '/e/w@.conf': 'x', '/e/w@1.conf': 'x', '/e/w@.conf.d/20.conf': 'x', '/u/w@1.conf.d/30.conf': 'x' }, [['w@1', '/e/w@1.conf', '/e/w@.conf.d/20.conf', '/u/w@1.conf.d/30.conf']]], // prettier-ignore
   ['a name of the object prototype', { '/e/__proto__.conf': 'x' }, [['__proto__', '/e/__proto__.conf']]],
 ];
 
