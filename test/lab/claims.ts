@@ -147,6 +147,10 @@ export async function killBerthd(lab: Lab): Promise<boolean> {
   return status === 0;
 }
 
+async function serves(lab: Lab): Promise<true | undefined> {
+  return (await lab.property('berth.service', 'SubState')) === 'running' ? true : undefined;
+}
+
 /** Kills berthd over and over for as long as `action` takes. Answers how often. */
 export async function whileKilled(lab: Lab, action: () => Promise<void>): Promise<number> {
   let running = true;
@@ -154,8 +158,9 @@ export async function whileKilled(lab: Lab, action: () => Promise<void>): Promis
   const kill = async (): Promise<void> => {
     while (running) {
       if (await killBerthd(lab)) kills++;
-      // Randomly early or late in its start, or while it serves.
-      await pause(Math.random() * 800);
+      // Every other one comes up: on a busy machine none would be given the time to serve anybody.
+      if (kills % 2 === 0) await lab.until('berthd to serve', () => serves(lab), 60_000);
+      await pause(Math.random() * 500);
     }
   };
   const act = async (): Promise<void> => {
