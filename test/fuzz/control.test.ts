@@ -62,7 +62,7 @@ function checkAnswer({ text, fds }: Answer): void {
       'mode' in reply['parameters'];
     assert.ok(known, text);
   } else {
-    assert.ok(Object.hasOwn(exitStatuses, String(reply['error'])), text);
+    assert.ok(typeof reply['error'] === 'string' && Object.hasOwn(exitStatuses, reply['error']), text);
     const { message } = reply['parameters'];
     assert.ok(typeof message === 'string' && message !== '' && !/\p{Cc}/u.test(message), text);
     // An error of the program's own would read like this.
