@@ -87,9 +87,11 @@ bool put(const char *path, const char *data, size_t length) {
     return done;
 }
 
-/* One line to the kernel's log: there is no journal yet at boot. */
+/* One line to the kernel's log: there is no journal yet at boot. A container has none of its own (systemd-nspawn puts a
+ * FIFO there that nobody reads), but a console. */
 void complain(const char *format, ...) {
-    char line[1200];
+    char line[1200], path[4096];
+    struct stat status;
     va_list arguments;
     int length = snprintf(line, sizeof line, "<3>berth-generator[%d]: ", (int)getpid());
     va_start(arguments, format);
@@ -98,9 +100,13 @@ void complain(const char *format, ...) {
     if (length > (int)sizeof line - 2)
         length = sizeof line - 2;
     line[length++] = '\n';
-    char path[4096];
     snprintf(path, sizeof path, "%s/dev/kmsg", root);
-    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY);
+    int fd = open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0 || (fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode))) {
+        if (fd >= 0)
+            close(fd);
+        fd = open("/dev/console", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    }
     if (write(fd < 0 ? STDERR_FILENO : fd, line, (size_t)length) < 0) {} /* nobody is left to tell */
     if (fd >= 0)
         close(fd);

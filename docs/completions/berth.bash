@@ -26,7 +26,7 @@ _berth() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
     case $word in
-      --control | --config-dir)
+      --control | --config-dir | --root)
         [[ ${COMP_WORDS[i + 1]} == = ]] && ((i++))
         ((i++))
         [[ $word == --control && $i -lt $COMP_CWORD ]] && control=(--control "${COMP_WORDS[i]}")
@@ -46,7 +46,7 @@ _berth() {
       _berth_files -f -- "$cur"
       return
       ;;
-    --config-dir)
+    --config-dir | --root)
       _berth_files -d -- "$cur"
       return
       ;;
@@ -54,12 +54,13 @@ _berth() {
 
   if [[ $cur == -* ]]; then
     local options='--control --json --no-legend --help --version'
-    [[ $verb == check ]] && options+=' --config-dir'
+    [[ $verb == check || $verb == generate ]] && options+=' --config-dir'
+    [[ $verb == generate ]] && options+=' --diff --precompute --root'
     mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
     return
   fi
   case $verb in
-    '') mapfile -t COMPREPLY < <(compgen -W 'list status check reload' -- "$cur") ;;
+    '') mapfile -t COMPREPLY < <(compgen -W 'list status check reload generate' -- "$cur") ;;
     status) mapfile -t COMPREPLY < <(compgen -W "$(_berth_names "${control[@]}")" -- "$cur") ;;
     check) _berth_files -f -X '!*.conf' -- "$cur" && _berth_files -d -- "$cur" ;;
   esac

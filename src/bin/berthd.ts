@@ -1,8 +1,15 @@
 import { parseArgs } from 'node:util';
 import { rmSync } from 'node:fs';
+import { disk, readServicesText } from '../config/disk.js';
+import { loadConfiguration } from '../config/load.js';
 import { defaultDirectories } from '../config/search.js';
+import { parseServices } from '../config/services.js';
+import type { Services } from '../config/services.js';
+import { loadReservations } from '../generator/reservations.js';
+import { generatorDirectory, UnitSearch, unitDirectories } from '../systemd/unit-search.js';
 import { openControlSocket } from '../daemon/control-socket.js';
 import { Daemon } from '../daemon/daemon.js';
+import type { DaemonOptions } from '../daemon/daemon.js';
 import { Log } from '../daemon/log.js';
 import { ownPolicy, systemPolicy } from '../daemon/policy.js';
 import { BerthError, exitStatuses, messageOf } from '../model/errors.js';
@@ -28,7 +35,13 @@ More in berthd(8).
 /** berth.service takes this one for a good end after which berthd is not to be restarted. */
 const idleExitStatus = 75;
 
-function readArguments(): { configDirectories: readonly string[]; controlPath: string } | undefined {
+interface Options {
+  /** Undefined for the machine's own: the default directories, and unit files. */
+  readonly configDirectories: readonly string[] | undefined;
+  readonly controlPath: string;
+}
+
+function readArguments(): Options | undefined {
   const { values } = parseArgs({
     options: {
       'config-dir': { type: 'string', multiple: true },
@@ -41,20 +54,33 @@ function readArguments(): { configDirectories: readonly string[]; controlPath: s
   else if (values.version === true) process.stdout.write(`berthd ${version()}\n`);
   else {
     return {
-      configDirectories: values['config-dir'] ?? defaultDirectories,
+      configDirectories: values['config-dir'],
       controlPath: values.control ?? defaultControlPath,
     };
   }
   return undefined;
 }
 
-function run(configDirectories: readonly string[], controlPath: string): void {
+function configuration(
+  directories: readonly string[] | undefined,
+): Pick<DaemonOptions, 'load' | 'directories'> {
+  const services = (): Services => parseServices(readServicesText());
+  if (directories !== undefined) {
+    return { directories, load: () => loadConfiguration(disk, directories, services()) };
+  }
+  return {
+    directories: [...defaultDirectories, ...unitDirectories, generatorDirectory],
+    load: () => loadReservations(new UnitSearch(disk), defaultDirectories, services()),
+  };
+}
+
+function run({ configDirectories, controlPath }: Options): void {
   const log = new Log();
   const passed = takeListenFds(process.env);
   const control = openControlSocket(controlPath, passed);
   const store = control.activated ? openFdStore(process.env) : undefined;
   const daemon = new Daemon({
-    configDirectories,
+    ...configuration(configDirectories),
     control: control.fd,
     policy: control.activated ? systemPolicy : ownPolicy(process.geteuid?.() ?? 0),
     notifier: createNotifier(process.env),
@@ -85,7 +111,7 @@ function run(configDirectories: readonly string[], controlPath: string): void {
 
 try {
   const options = readArguments();
-  if (options !== undefined) run(options.configDirectories, options.controlPath);
+  if (options !== undefined) run(options);
 } catch (error) {
   const misused =
     error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS');

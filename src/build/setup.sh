@@ -26,14 +26,24 @@ need python3 python3
 need libsystemd-dev /usr/include/systemd/sd-daemon.h
 need musl-tools musl-gcc
 need man-db man
-need procps ps
+need curl curl
 # Only root can boot the lab and measure against s6.
 if [ "$(id -u)" -eq 0 ]; then
   need systemd-container systemd-nspawn
   need debootstrap debootstrap
   need s6 s6-fdholder-retrieve
-  need strace strace
   need iproute2 ip
+fi
+
+# Node's own headers, for sd-notify, lie beside it wherever nodejs.org or its packagers put them; Debian's own package of
+# Node, which has its library apart, has them in another package.
+headers=''
+for prefix in "$(node -p 'require("node:path").resolve(process.execPath, "../..")')" /usr; do
+  [ -e "$prefix/include/node/node_version.h" ] && headers=$prefix && break
+done
+if [ -z "$headers" ] && ldd "$(command -v node)" | grep -q libnode; then
+  missing="$missing libnode-dev"
+  headers=/usr
 fi
 
 if [ -n "$missing" ]; then
@@ -61,15 +71,16 @@ fi
 addon=node_modules/sd-notify/build/Release/notify.node
 if [ ! -e $addon ]; then
   echo "Building sd-notify" >&2
-  # Node's headers lie beside it wherever a distribution or nodejs.org packs them; node-gyp fetches them only elsewhere.
-  prefix=$(node -p 'require("node:path").resolve(process.execPath, "../..")')
-  for headers in "$prefix" /usr; do
-    [ -e "$headers/include/node/node_version.h" ] && export npm_config_nodedir="$headers" && break
+  # Without headers here node-gyp fetches them.
+  [ -n "$headers" ] && export npm_config_nodedir="$headers"
+  # The node-gyp that npm brings along, or Debian's own package of it.
+  npm=$(readlink -f "$(command -v npm)")
+  for gyp in "${npm%/bin/*}/node_modules/node-gyp/bin/node-gyp.js" /usr/share/nodejs/node-gyp/bin/node-gyp.js; do
+    [ -e "$gyp" ] && break
   done
-  gyp=$(node -p 'require("node:path").join(require("node:fs").realpathSync(process.argv[1]), "../../node_modules/node-gyp/bin/node-gyp.js")' "$(command -v npm)")
-  if ! (cd node_modules/sd-notify && node "$gyp" rebuild) >build.log 2>&1; then
-    cat build.log >&2
+  log=$PWD/node_modules/sd-notify/build.log
+  if ! (cd node_modules/sd-notify && node "$gyp" rebuild) >"$log" 2>&1; then
+    cat "$log" >&2
     exit 1
   fi
-  rm -f build.log
 fi

@@ -1,7 +1,7 @@
 import { BerthError } from '../model/errors.js';
 import { defaultControlPath } from '../protocol/messages.js';
 
-export const verbs = ['list', 'status', 'check', 'reload'] as const;
+export const verbs = ['list', 'status', 'check', 'reload', 'generate'] as const;
 export type Verb = (typeof verbs)[number];
 
 /** What the command line asks for. `control` is a path; `configDirs` is empty where the default search path counts. */
@@ -12,6 +12,10 @@ export interface Invocation {
   readonly json: boolean;
   readonly legend: boolean;
   readonly configDirs: readonly string[];
+  readonly diff: boolean;
+  readonly precompute: boolean;
+  /** A tree to read instead of the machine's own; empty for that. */
+  readonly root: string;
 }
 
 /** A text to print instead: the answer to --help and --version. */
@@ -19,8 +23,8 @@ export interface Notice {
   readonly text: string;
 }
 
-const flags = ['--json', '--no-legend', '--help', '-h', '--version'] as const;
-const valued = ['--control', '--config-dir'] as const;
+const flags = ['--json', '--no-legend', '--diff', '--precompute', '--help', '-h', '--version'] as const;
+const valued = ['--control', '--config-dir', '--root'] as const;
 
 /** Throws BerthError Usage. `version` is what --version prints. */
 export async function readArguments(argv: readonly string[], version: string): Promise<Invocation | Notice> {
@@ -59,6 +63,9 @@ export function readPlain(argv: readonly string[]): Invocation | undefined {
     json: options.includes('--json'),
     legend: !options.includes('--no-legend'),
     configDirs: [],
+    diff: false,
+    precompute: false,
+    root: '',
   };
 }
 

@@ -3,6 +3,7 @@ import { disk, readServicesText } from '../config/disk.js';
 import { loadConfiguration, loadFiles, type Configuration } from '../config/load.js';
 import { defaultDirectories } from '../config/search.js';
 import { parseServices } from '../config/services.js';
+import { generate } from '../generator/generate.js';
 import { BerthError, exitStatuses } from '../model/errors.js';
 import { formatMistake } from '../model/reservation.js';
 import type { Invocation } from './arguments.js';
@@ -29,13 +30,20 @@ export function check(invocation: Invocation, output: Output): Promise<number> {
 function load({ operands, configDirs }: Invocation): Configuration {
   const services = parseServices(readServicesText());
   if (operands.length === 0) {
+    if (configDirs.length === 0) return wholeMachine();
     configDirs.forEach(mustBeDirectory);
-    return loadConfiguration(disk, configDirs.length > 0 ? configDirs : defaultDirectories, services);
+    return loadConfiguration(disk, configDirs, services);
   }
   if (configDirs.length > 0) {
     throw new BerthError('Usage', 'check takes either FILEs or --config-dir');
   }
   return loadFiles(disk, operands, services);
+}
+
+/** The machine's own: unit files count, and so does whether the units can be handed what is reserved for them. */
+function wholeMachine(): Configuration {
+  const { configuration, plan } = generate(defaultDirectories);
+  return { ...configuration, mistakes: [...configuration.mistakes, ...plan.mistakes] };
 }
 
 /** The default search path may lack a directory; one that the caller names must be there. */

@@ -3,7 +3,7 @@ import { readArguments, type Invocation, type Verb } from './arguments.js';
 import type { Output } from './output.js';
 import { printable } from '../model/text.js';
 
-type Command = (invocation: Invocation, output: Output) => Promise<number>;
+type Command = (invocation: Invocation, output: Output, version: string) => Promise<number>;
 
 // Each is loaded when it is asked for: `berth list` has no use for the parser of the configuration.
 const commands: Readonly<Record<Verb, () => Promise<Command>>> = {
@@ -11,6 +11,7 @@ const commands: Readonly<Record<Verb, () => Promise<Command>>> = {
   status: async () => (await import('./status.js')).status,
   check: async () => (await import('./check.js')).check,
   reload: async () => (await import('./reload.js')).reload,
+  generate: async () => (await import('./generate.js')).generate,
 };
 
 /** Runs one command line and returns the exit status, section 8 of docs/design.md. Throws only for faults of berth. */
@@ -22,7 +23,7 @@ export async function run(argv: readonly string[], version: string, output: Outp
       return 0;
     }
     const command = await commands[asked.verb]();
-    return await command(asked, output);
+    return await command(asked, output, version);
   } catch (error) {
     if (!(error instanceof BerthError)) {
       throw error;

@@ -1,12 +1,18 @@
-import { exitStatuses } from '../model/errors.js';
+import { exitStatuses, isSystemError } from '../model/errors.js';
 import { call } from '../protocol/client.js';
+import { defaultControlPath } from '../protocol/messages.js';
 import type { Invocation } from './arguments.js';
 import { printJson, type Output } from './output.js';
 import { count, printable } from '../model/text.js';
 
 /** Mistakes in the files outrank sockets that could not be held: what berthd did is then not what the files say. */
-export async function reload({ control, json }: Invocation, output: Output): Promise<number> {
+export async function reload(
+  { control, json }: Invocation,
+  output: Output,
+  version: string,
+): Promise<number> {
   const answer = await call(control, 'Reload', {});
+  if (control === defaultControlPath) await precomputeQuietly(version);
   if (json) {
     printJson(output, answer);
   } else {
@@ -21,4 +27,14 @@ export async function reload({ control, json }: Invocation, output: Output): Pro
     return exitStatuses.Configuration;
   }
   return answer.failures.length > 0 ? exitStatuses.Failed : 0;
+}
+
+/** Spares the next daemon-reload and the next boot the start of Node. Where that is not possible, they start it. */
+async function precomputeQuietly(version: string): Promise<void> {
+  const { precompute } = await import('../generator/precompute.js');
+  try {
+    precompute(version);
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+  }
 }

@@ -63,6 +63,25 @@ function declare(version: string): Argv {
         }),
     )
     .command('reload', 'Make berthd re-read its files')
+    .command('generate', 'Show the drop-ins that units get, without writing them', (y) =>
+      y
+        .option('diff', { type: 'boolean', describe: 'Show what the next daemon-reload changes' })
+        .option('precompute', {
+          type: 'boolean',
+          describe: 'Show nothing, keep them for the next daemon-reload',
+        })
+        .option('root', {
+          type: 'string',
+          requiresArg: true,
+          describe: 'Read the files below this directory',
+        })
+        .option('config-dir', {
+          type: 'string',
+          requiresArg: true,
+          describe: 'Read the files of this directory; may repeat',
+        })
+        .conflicts('precompute', ['diff', 'json', 'config-dir']),
+    )
     .option('control', {
       type: 'string',
       requiresArg: true,
@@ -83,6 +102,7 @@ function declare(version: string): Argv {
 const messages = {
   'Unknown argument: %s': { one: "unexpected argument '%s'", other: 'unexpected arguments: %s' },
   'Not enough arguments following: %s': 'option --%s needs a value',
+  'Arguments %s and %s are mutually exclusive': '--%s and --%s cannot be combined',
 } as const;
 
 /** Says better what yargs says in a text that cannot be replaced. `word` is the first argument that is no option. */
@@ -120,6 +140,9 @@ function invocation(parsed: Parsed): Invocation {
     json: parsed['json'] === true,
     legend: parsed['no-legend'] !== true,
     configDirs: value('config-dir', parsed),
+    diff: parsed['diff'] === true,
+    precompute: parsed['precompute'] === true,
+    root: (value('root', parsed).at(-1) ?? '').replace(/\/+$/, ''),
   };
 }
 

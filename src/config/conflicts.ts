@@ -1,10 +1,4 @@
-import {
-  describeSocket,
-  formatLocation,
-  type Mistake,
-  type Reservation,
-  type SocketSpec,
-} from '../model/reservation.js';
+import { describeSocket, type Mistake, type Reservation, type SocketSpec } from '../model/reservation.js';
 
 const listenKeys = {
   stream: 'ListenStream',
@@ -30,25 +24,6 @@ export function sharedSockets(reservations: readonly Reservation[]): { name: str
     }
   }
   return found;
-}
-
-/**
- * Descriptor names that two reservations of one unit have in common, as mistakes of the later one: each start empties the
- * unit's fd store of the name before it fills it (FDSTOREREMOVE= in sd_notify(3)), so one would take the other's out.
- */
-export function sharedNames(reservations: readonly Reservation[]): { name: string; mistake: Mistake }[] {
-  const first = new Map<string, Reservation>();
-  return reservations.flatMap((reservation) => {
-    const { name, unit, fdName, handoff, at } = reservation;
-    if (handoff !== 'store') return [];
-    const earlier = first.get(`${unit} ${fdName}`);
-    if (earlier === undefined) {
-      first.set(`${unit} ${fdName}`, reservation);
-      return [];
-    }
-    const message = `'${fdName}' is what '${earlier.name}' calls its descriptors for ${unit}, too (${formatLocation(earlier.at)})`;
-    return [{ name, mistake: { ...at, key: 'FileDescriptorName', message } }];
-  });
 }
 
 function mistakeOf(

@@ -1,6 +1,6 @@
 import * as path from 'node:path';
 import type { Mistake, Reservation } from '../model/reservation.js';
-import { sharedNames, sharedSockets } from './conflicts.js';
+import { sharedSockets } from './conflicts.js';
 import { settingsName } from './names.js';
 import { buildReservation } from './reservation.js';
 import { collect, firstFile, search, type Found, type FoundFile } from './search.js';
@@ -82,7 +82,7 @@ function assemble(
     if (made.reservation === undefined) broken.add(files.name);
     else built.push(made.reservation);
   }
-  for (const { name, mistake } of [...sharedSockets(built), ...sharedNames(built)]) {
+  for (const { name, mistake } of sharedSockets(built)) {
     mistakes.push(mistake);
     broken.add(name);
   }

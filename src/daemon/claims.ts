@@ -95,8 +95,9 @@ export class Claims {
   }
 
   /**
-   * Finds the claimants that an earlier berthd had: whoever has the sockets open. PID 1 has those of a unit that is being
-   * started. Sockets that nobody has rest.
+   * Finds the claimants that an earlier berthd had: whoever has the sockets open, else the reservation's unit when it has
+   * a cgroup. Its processes may be of another user, whose descriptors berthd may not see (proc(5)), and while it is being
+   * started PID 1 has them, or nobody, of a loan. What a running unit might serve on is never put to rest.
    */
   recover(): void {
     const inodes = new Set([...this.#table.slots()].flatMap(({ socket }) => socket?.inode ?? []));
@@ -105,10 +106,11 @@ export class Claims {
     for (const { reservation, slots } of this.#table.entries()) {
       const sockets = slots.flatMap(({ socket }) => socket ?? []);
       const pids = new Set(sockets.flatMap(({ inode }) => owners.get(inode) ?? []));
-      const stored = pids.delete(1) || sockets.some(({ lent }) => lent);
+      pids.delete(1);
       pids.delete(process.pid);
       for (const pid of pids) this.#followProcess(reservation, sockets, pid);
-      if (!this.inUse(reservation.name) && stored) this.#followUnit(reservation, sockets);
+      if (!this.inUse(reservation.name) && reservation.handoff !== 'none')
+        this.#followUnit(reservation, sockets);
       if (!this.inUse(reservation.name)) this.#rest(reservation.name, sockets);
     }
   }

@@ -1,9 +1,8 @@
 import { closeSync, statSync } from 'node:fs';
-import { disk, readServicesText } from '../config/disk.js';
-import { loadConfiguration } from '../config/load.js';
-import { parseServices } from '../config/services.js';
+import type { Configuration } from '../config/load.js';
 import { defaultSettings } from '../config/settings.js';
 import { formatMistake } from '../model/reservation.js';
+import type { Mistake } from '../model/reservation.js';
 import { count } from '../model/text.js';
 import { native, Readable } from '../native/index.js';
 import type { Watch } from '../native/index.js';
@@ -21,7 +20,10 @@ import type { PassedFd } from '../systemd/listen-fds.js';
 import { recover, Vault } from './vault.js';
 
 export interface DaemonOptions {
-  readonly configDirectories: readonly string[];
+  /** Reads the configuration: at the start and at each reload. */
+  readonly load: () => Configuration & { readonly notes?: readonly Mistake[] };
+  /** The directories of which one changes when it may have changed. */
+  readonly directories: readonly string[];
   /** The listening control socket, which the daemon takes over. */
   readonly control: number;
   readonly policy: Policy;
@@ -125,11 +127,12 @@ export class Daemon {
   }
 
   #configure(): { mistakes: string[] } {
-    const { configDirectories, log } = this.#options;
+    const { load, log } = this.#options;
     this.#readStamp = this.#stampOfFiles();
-    const loaded = loadConfiguration(disk, configDirectories, parseServices(readServicesText()));
+    const loaded = load();
     const mistakes = loaded.mistakes.map(formatMistake);
     for (const mistake of mistakes) log.err(mistake);
+    for (const note of loaded.notes ?? []) log.notice(formatMistake(note));
     this.#settings = loaded.settings;
     log.level = loaded.settings.logLevel;
     withReserve(() => {
@@ -144,9 +147,9 @@ export class Daemon {
     return { mistakes };
   }
 
-  /** Tells whether files came or went since they were read last, which changes the directories that they are in. */
+  /** Tells whether anything may have come since it was read last: a file changes the directory that it is in. */
   #stampOfFiles(): string {
-    return this.#options.configDirectories
+    return this.#options.directories
       .map((directory) => String(statSync(directory, { bigint: true, throwIfNoEntry: false })?.mtimeNs))
       .join();
   }

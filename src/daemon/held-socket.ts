@@ -201,6 +201,7 @@ export class HeldSocket {
     const fd = native.socket(constant(families[this.address.family]), type, protocol);
     try {
       applyBindOptions(fd, this.address, options);
+      if (this.#isInet && !options.reusePort) native.disown(fd);
       // Before bind(2), so that no datagram slips in.
       if (spec.type === 'datagram' && whileStopped === 'refuse') native.attachDrop(fd);
       if (this.address.family === 'unix') bindPath(fd, this.address.path, type, options);

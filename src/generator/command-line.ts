@@ -26,6 +26,8 @@ interface RawWord {
 
 /** The commands of one ExecStart= value: several when a lone `;` separates them. Throws ValueError. */
 export function parseCommandLines(value: string): CommandLine[] {
+  // No file can say this, and a drop-in that did would take in the line below.
+  if (/(?<!\\)(?:\\\\)*\\$/.test(value)) throw new ValueError('a backslash stands at the end');
   const commands: RawWord[][] = [[]];
   for (const word of rawWords(value)) {
     if (word.text === ';') commands.push([]);
@@ -43,6 +45,9 @@ function parseCommand(value: string, first: RawWord, args: readonly RawWord[]): 
   const plainPath = unquoted.slice(prefixes.length);
   if (plainPath === '' || plainPath.endsWith('/') || (plainPath.includes('/') && !/^[/%]/.test(plainPath)))
     throw new ValueError(`'${excerpt(plainPath)}' is neither an absolute path nor a file's name`);
+  // eslint-disable-next-line no-control-regex -- control characters are what this is about
+  if (/[\u0000-\u001f\u007f\\]/.test(plainPath))
+    throw new ValueError(`'${excerpt(plainPath)}' has control characters or backslashes in it`);
   if (prefixes.includes('|'))
     throw new ValueError("what '|' gives to the shell cannot be wrapped: name the program itself");
   // The prefixes may stand inside the quotes of the path.
@@ -59,7 +64,8 @@ function parseCommand(value: string, first: RawWord, args: readonly RawWord[]): 
     plainPath,
     argv0: zeroth?.text,
     rest: last === undefined ? '' : value.slice(further[0]?.start, last.end),
-    words: further.map(resolve),
+    // `\;` as a word of its own is no escape sequence, but a semicolon that separates nothing.
+    words: further.map((word) => (word.text === '\\;' ? ';' : resolve(word))),
   };
 }
 
@@ -80,14 +86,13 @@ function readPrefixes(text: string): string {
   return found;
 }
 
-/** A literal `\;` is a word of its own for systemd, and no escape sequence. */
+/** systemd warns of escape sequences that it does not know, and leaves them as they are. */
 function resolve({ text }: RawWord): string {
-  if (text === '\\;') return ';';
-  return splitWords(text, { escapes: 'c' })[0]?.text ?? '';
+  return splitWords(text, { escapes: 'relaxed' })[0]?.text ?? '';
 }
 
 function requote(text: string): string {
-  return `"${text.replace(/["\\]/g, '\\$&').replace(/\n/g, '\\n').replace(/\r/g, '\\r')}"`;
+  return `"${text.replace(/["\\]/g, '\\$&')}"`;
 }
 
 /** Words with their quotes and escapes as they are. */
@@ -103,7 +108,7 @@ function rawWords(value: string): RawWord[] {
       continue;
     }
     if (start === -1) start = at;
-    if (char === '\\') at++;
+    if (char === '\\' && at + 1 < value.length) at++;
     else if (char === quote) quote = '';
     else if (quote === '' && (char === '"' || char === "'")) quote = char;
   }

@@ -28,7 +28,7 @@ export function makePlan(search: UnitSearch, reservations: readonly Reservation[
   const byUnit = new Map<string, Reservation[]>();
   for (const reservation of reservations) {
     if (reservation.handoff === 'none') continue;
-    const { id } = search.find(reservation.unit);
+    const id = search.idOf(reservation.unit);
     const known = byUnit.get(id);
     if (known === undefined) byUnit.set(id, [reservation]);
     else known.push(reservation);

@@ -2,6 +2,7 @@ import type { Mistake, Reservation } from '../model/reservation.js';
 import { sharedSockets } from '../config/conflicts.js';
 import { loadConfiguration, type Configuration } from '../config/load.js';
 import type { Services } from '../config/services.js';
+import { ReadError } from '../config/source.js';
 import type { UnitSearch } from '../systemd/unit-search.js';
 import { reservationsInUnits, type UnitReservations } from './unit-reservations.js';
 
@@ -17,20 +18,26 @@ export function loadReservations(
   services: Services,
 ): AllReservations {
   const configuration = loadConfiguration(search.source, directories, services);
-  return addUnits(configuration, reservationsInUnits(search, services), masks(search, directories));
+  const inUnits = reservationsInUnits(search, services);
+  const all = addUnits(configuration, inUnits, (name) => isMasked(search, directories, name));
+  // An alias would never be what a claimant's cgroup says.
+  return {
+    ...all,
+    reservations: all.reservations.map((each) => ({ ...each, unit: search.idOf(each.unit) })),
+  };
 }
 
 /** Of one name, the file of berth's counts and not the unit: it is where an administrator overrides a package. */
 export function addUnits(
   configuration: Configuration,
   inUnits: UnitReservations,
-  masked: ReadonlySet<string>,
+  isMasked: (name: string) => boolean,
 ): AllReservations {
   const notes: Mistake[] = [];
   const own = new Map(configuration.reservations.map((each) => [each.name, each.at.file]));
   for (const name of configuration.broken) if (!own.has(name)) own.set(name, `${name}.conf`);
   const kept = inUnits.reservations.filter(({ name, at }) => {
-    const file = own.get(name) ?? (masked.has(name) ? `the mask ${name}.conf` : undefined);
+    const file = own.get(name) ?? (isMasked(name) ? `the mask ${name}.conf` : undefined);
     if (file !== undefined)
       notes.push({
         ...at,
@@ -55,23 +62,17 @@ export function addUnits(
   };
 }
 
-/** The names that a link to /dev/null or an empty file masks in the directory that counts first for them. */
-function masks({ source }: UnitSearch, directories: readonly string[]): Set<string> {
-  const seen = new Map<string, boolean>();
+/** Whether a link to /dev/null or an empty file stands for that name in the first directory that has one. */
+function isMasked({ source }: UnitSearch, directories: readonly string[], name: string): boolean {
   for (const directory of directories) {
-    for (const entry of attempt(() => source.list(directory)) ?? []) {
-      if (!entry.endsWith('.conf') || seen.has(entry)) continue;
-      seen.set(entry, attempt(() => source.read(`${directory}/${entry}`))?.length === 0);
+    try {
+      const bytes = source.read(`${directory}/${name}.conf`);
+      if (bytes !== undefined) return bytes.length === 0;
+    } catch (error) {
+      // loadConfiguration has said why it cannot be read.
+      if (error instanceof ReadError) return false;
+      throw error;
     }
   }
-  return new Set([...seen].flatMap(([entry, masked]) => (masked ? [entry.slice(0, -'.conf'.length)] : [])));
-}
-
-function attempt<T>(action: () => T): T | undefined {
-  try {
-    return action();
-  } catch {
-    // loadConfiguration has said why it cannot be read.
-    return undefined;
-  }
+  return false;
 }

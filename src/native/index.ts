@@ -50,6 +50,8 @@ export interface Native {
   bind(fd: number, address: BoundAddress): void;
   /** Binds where `fd` overlaps with sockets of ours that stay bound: see src/native/addon/hold.c. */
   bindBeside(fd: number, address: BoundAddress, siblings: readonly number[]): void;
+  /** Lets no uid's sockets share the port by SO_REUSEPORT, where berthd may do that: see src/native/addon/hold.c. */
+  disown(fd: number): void;
   connect(fd: number, address: BoundAddress): void;
   /** Undoes a connect(2), and on TCP that does not listen a shutdown(2); true when there was something to undo. */
   disconnect(fd: number): boolean;

@@ -20,6 +20,9 @@ export const unitDirectories = [
   '/lib/systemd/system',
 ] as const;
 
+/** Where generators put what they write. Each daemon-reload makes it anew. */
+export const generatorDirectory = '/run/systemd/generator';
+
 /** The types whose files are looked at; units of all others have no sockets to hand over. */
 const types = ['service', 'socket'];
 /** systemd's FOLLOW_MAX. */
@@ -107,21 +110,23 @@ export class UnitSearch {
     }
   }
 
+  /** The name that systemd calls a unit by; the name itself when there is no such unit. */
+  idOf(name: string): string {
+    return this.#follow(name)?.id ?? name;
+  }
+
   find(name: string): FoundUnit {
-    const template = templateOf(name);
-    const own = this.#follow(name);
-    const byTemplate = own === undefined && template !== undefined ? this.#follow(template) : undefined;
-    const instance = parseUnitName(name)?.instance;
-    const found = own ?? byTemplate;
+    const found = this.#follow(name);
     if (found === undefined)
       return { state: 'missing', id: name, names: [name], file: undefined, dropIns: this.#collect([name]) };
-    const id = byTemplate === undefined ? found.id : instantiate(found.id, instance);
+    const { id } = found;
     const names = [...new Set([id, ...this.#aliasesOf(id), name])];
     // What cannot be read now is not masked; whoever reads it says so.
     const masked = orUndefined(() => this.source.read(found.path))?.length === 0;
     return { state: masked ? 'masked' : 'found', id, names, file: found.path, dropIns: this.#collect(names) };
   }
 
+  /** Through aliases to a file, which for an instance may be its template's. */
   #follow(name: string): { id: string; path: string } | undefined {
     for (let id = name, links = 0; links <= aliasLimit; links++) {
       const entry = this.#files.get(id) ?? this.#files.get(templateOf(id) ?? '');

@@ -13,6 +13,10 @@ export interface Claimant {
   /** Instead of what the reservations need: what a test wants to go wrong, or a NotifyAccess= that must not sink. */
   readonly notifyAccess?: string;
   readonly storeMax?: number;
+  /** Type=idle: systemd makes an ExecStopPost= of it wait for 6 s, so that berthd has to see the end by itself. */
+  readonly idle?: boolean;
+  /** Of a loan: systemd calls the unit started before it has bound (Type=simple, exec), so the loan lasts to its end. */
+  readonly bindsLate?: boolean;
 }
 
 /** The drop-ins, by their names below /etc/systemd/system, with which units claim what is reserved for them. */
@@ -22,11 +26,18 @@ export function dropIns(...claimants: readonly Claimant[]): Record<string, strin
   );
 }
 
-function dropIn({ reservations, handoff = 'store', notifyAccess = 'exec', storeMax = 64 }: Claimant): string {
+function dropIn({
+  reservations,
+  handoff = 'store',
+  notifyAccess = 'exec',
+  storeMax = 64,
+  idle = false,
+  bindsLate = false,
+}: Claimant): string {
   const claims = reservations.flatMap((name) => [
     `ExecStartPre=+/usr/bin/berth-claim ${name}`,
-    ...(handoff === 'lend' ? [`ExecStartPost=+/usr/bin/berth-claim --done ${name}`] : []),
-    `ExecStopPost=-+/usr/bin/berth-claim --done ${name}`,
+    ...(handoff === 'lend' && !bindsLate ? [`ExecStartPost=+/usr/bin/berth-claim --done ${name}`] : []),
+    ...(idle ? [] : [`ExecStopPost=-+/usr/bin/berth-claim --done ${name}`]),
   ]);
   const store =
     handoff === 'store' ? [`NotifyAccess=${notifyAccess}`, `FileDescriptorStoreMax=${storeMax}`] : [];

@@ -4,7 +4,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { findRoot, packageLayer } from './cache.js';
 import { Machine, reapStale, treePath } from './machine.js';
-import { inTree, prepareTree, writeFileIn } from './prepare.js';
+import { inTree, prepareTree, stageBerth, writeFileIn } from './prepare.js';
 import { describeFailure, runCommand, tail, type Outcome } from './process.js';
 
 export interface LabOptions {
@@ -52,6 +52,11 @@ export class Lab {
     /** What `systemctl is-system-running` said at the end of the boot. */
     readonly state: string,
   ) {}
+
+  /** What went to the console, the last 64 KiB of it. */
+  get console(): string {
+    return this.machine.console;
+  }
 
   get name(): string {
     return this.machine.name;
@@ -121,6 +126,11 @@ export class Lab {
   /** Writes a file; a link in its place is replaced. */
   write(path: string, text: string, mode = 0o644): Promise<void> {
     return writeFileIn(this.machine, path, text, mode);
+  }
+
+  /** Lays the built berth out again, as an upgrade of its package would. What runs goes on with what it has. */
+  upgradeBerth(): Promise<void> {
+    return stageBerth(this.machine);
   }
 
   /** One property of a unit, as `systemctl show` has it. */

@@ -173,7 +173,7 @@ export class Machine {
     return runCommand(this.argv(command), options);
   }
 
-  /** Runs a program of the machine that sees the tree at `treePath`; before the boot only. */
+  /** Runs a program of the machine that sees the tree at `treePath`, where a booted lab's own mounts are not. */
   async runBeside(command: readonly string[], options: CommandOptions = {}): Promise<string> {
     const cwd = options.cwd ?? '/';
     const outcome = await runCommand(

@@ -5,6 +5,7 @@
  *     peer serve [--notify | --fork | --exit STATUS]
  *     peer ask   tcp|udp ADDRESS PORT [MILLISECONDS]
  *     peer flood tcp|udp ADDRESS PORT
+ *     peer hold  tcp|udp ADDRESS PORT
  *
  * serve answers each connection and each datagram on its passed sockets (sd_listen_fds(3)) with one line, and finishes
  * the answer that it is giving before SIGTERM ends it. --exit says the line on standard output and exits at once.
@@ -12,7 +13,8 @@
  *     {"pid":N,"uid":N,"sockets":[{"name":"web","inode":N,"type":"tcp"}]}
  *
  * ask prints one answer; else exits 1 with the name of the error on standard error. flood asks over and over until
- * standard input closes, and counts: {"answered":N,"refused":N,"cut":N,"silent":N}.
+ * standard input closes, and counts: {"answered":N,"refused":N,"cut":N,"silent":N}. hold binds before it tells systemd
+ * that it is ready, and then does nothing for good: it neither listens nor reads.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -225,6 +227,17 @@ static int flood(int type, const struct sockaddr_storage *to, socklen_t size)
 	return 0;
 }
 
+_Noreturn static void hold(int type, const struct sockaddr_storage *at, socklen_t size)
+{
+	int fd = socket(at->ss_family, type | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || bind(fd, (const struct sockaddr *)at, size) < 0)
+		die("bind");
+	notify_ready();
+	for (;;)
+		pause();
+}
+
 int main(int argc, char **argv)
 {
 	static char text[32768];
@@ -233,7 +246,7 @@ int main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "serve") == 0)
 		serve(argc - 2, argv + 2);
 	if (argc < 5) {
-		fputs("usage: peer serve [--notify | --fork | --exit STATUS] | ask|flood tcp|udp ADDRESS PORT [MS]\n", stderr);
+		fputs("usage: peer serve [--notify | --fork | --exit STATUS] | ask|flood|hold tcp|udp ADDRESS PORT [MS]\n", stderr);
 		return 2;
 	}
 	int type = strcmp(argv[2], "udp") == 0 ? SOCK_DGRAM : SOCK_STREAM;
@@ -241,6 +254,8 @@ int main(int argc, char **argv)
 
 	if (strcmp(argv[1], "flood") == 0)
 		return flood(type, &to, size);
+	if (strcmp(argv[1], "hold") == 0)
+		hold(type, &to, size);
 	int error = ask(type, &to, size, argc > 5 ? atol(argv[5]) : 10000, text, sizeof text);
 
 	if (error != 0) {

@@ -82,10 +82,15 @@ async function maskOthers(machine: Machine, keep: readonly string[]): Promise<vo
   ]);
 }
 
-/** Lays the built berth out as a package would, enabled as a package would have it. */
-async function installBerth(machine: Machine): Promise<void> {
+/** Lays the built berth out as a package would. */
+export async function stageBerth(machine: Machine): Promise<void> {
   if (!existsSync(`${projectRoot}src/build/stage.sh`)) throw new Error('src/build/stage.sh is missing');
   await machine.runBeside(['sh', 'src/build/stage.sh', treePath], { cwd: projectRoot });
+}
+
+/** Installs berth, enabled as a package would have it. */
+async function installBerth(machine: Machine): Promise<void> {
+  await stageBerth(machine);
   await machine.runBeside(['systemctl', `--root=${treePath}`, 'enable', 'berth.socket', 'berth.service']);
 }
 

@@ -19,12 +19,13 @@ export interface ThiefReport extends ThiefTally {
 }
 
 /**
- * What a lab needs to have a thief at work as `thief.service` from early boot on: after berth, which may then be the
+ * What a lab needs to have a thief at work as the unit `name` from early boot on: after berth, which may then be the
  * first at the port, and before every unit in `before`, which must fear that it is not.
  */
 export function thiefAtBoot(
   args: string,
   before: readonly string[],
+  name = 'thief.service',
 ): Required<Pick<LabOptions, 'units' | 'enable' | 'programs'>> {
   const program = `${projectRoot}build/bin/thief`;
   if (!existsSync(program)) throw new Error(`${program} is not built`);
@@ -39,15 +40,15 @@ ExecStart=/usr/local/bin/thief ${args}
 WantedBy=sysinit.target
 `;
   return {
-    units: { 'thief.service': unit },
-    enable: ['thief.service'],
+    units: { [name]: unit },
+    enable: [name],
     programs: { '/usr/local/bin/thief': program },
   };
 }
 
 /** What the thief has counted so far. It goes on. */
-export async function askThief(lab: Lab): Promise<ThiefReport> {
+export async function askThief(lab: Lab, name = 'thief.service'): Promise<ThiefReport> {
   const after = await lab.journalCursor();
-  await lab.systemctl('kill', '--kill-whom=main', '--signal=USR1', 'thief.service');
-  return JSON.parse(await lab.waitForJournal(/^\{"port"/, { unit: 'thief.service', after })) as ThiefReport;
+  await lab.systemctl('kill', '--kill-whom=main', '--signal=USR1', name);
+  return JSON.parse(await lab.waitForJournal(/^\{"port"/, { unit: name, after })) as ThiefReport;
 }

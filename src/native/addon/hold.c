@@ -149,10 +149,25 @@ static napi_value bind_beside(napi_env env, napi_callback_info info) {
     return result < 0 ? throw_errno(env, error, "bind") : make_undefined(env);
 }
 
+/* disown(fd): from here on the socket's uid is nobody's, where CAP_CHOWN allows it. A service can set SO_REUSEPORT on its
+ * duplicate (unbound does), which would let every process of berthd's uid bind beside it. And once one has, the kernel
+ * lets more of that uid in without a look at the hold, whatever the hold's options are by then (tb->fastreuseport in
+ * net/ipv4/inet_connection_sock.c). */
+static napi_value disown(napi_env env, napi_callback_info info) {
+    napi_value args[1];
+    int fd;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    if (fchown(fd, NOBODYS_UID, (gid_t)-1) < 0 && errno != EPERM && errno != EINVAL)
+        return throw_errno(env, errno, "fchown");
+    return make_undefined(env);
+}
+
 void init_hold(napi_env env, napi_value exports) {
     static const struct export functions[] = {
         {"listenHeld", listen_held},
         {"bindBeside", bind_beside},
+        {"disown", disown},
     };
     export_functions(env, exports, functions, COUNT(functions));
 }

@@ -15,7 +15,7 @@
 
 #include "claim.h"
 
-enum { MAX_PACKET = 128 * 1024, MAX_FDS = 253 };
+enum { MAX_PACKET = 128 * 1024, MAX_FDS = 253, MAX_ATTEMPTS = 20 };
 
 /* Longer than any restart of berthd takes: a claim made meanwhile waits in the backlog of berth.socket. Not so when a
  * service stops, which alone has $SERVICE_RESULT (systemd.exec(5)): where berth.service is ordered before it, systemd
@@ -41,8 +41,8 @@ static int request(const char *control, const char *name, const char *method, co
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         refuse(name, "berthd cannot be reached at %s: %s", control, strerror(errno));
     sprintf(text, "{\"method\":\"%s\",\"parameters\":{\"name\":\"%s\",\"form\":\"%s\"}}", method, name, form);
-    /* EPIPE: berthd has refused already, and its reason waits to be read. */
-    if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0 && errno != EPIPE)
+    /* berthd has refused already, and its reason waits to be read, or it has ended. */
+    if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0 && errno != EPIPE && errno != ECONNRESET)
         refuse(name, "berthd does not listen: %s", strerror(errno));
     return fd;
 }
@@ -81,8 +81,8 @@ static size_t count_names(const char *names) {
     return count;
 }
 
-/* Receives one packet; returns how many descriptors are still to come. */
-static size_t receive(int fd, const char *name, struct handoff *handoff) {
+/* Receives one packet; returns how many descriptors are still to come, or -1 when berthd closed the connection. */
+static ssize_t receive(int fd, const char *name, struct handoff *handoff) {
     static char answer[MAX_PACKET], reason[1024];
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(MAX_FDS * sizeof(int))];
     struct iovec data = {answer, sizeof answer - 1};
@@ -91,8 +91,10 @@ static size_t receive(int fd, const char *name, struct handoff *handoff) {
     size_t used = strlen(handoff->names), count, left;
     int end = 0;
     ssize_t length = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
-    if (length <= 0)
-        refuse(name, "no answer from berthd: %s", length < 0 ? strerror(errno) : "it closed the connection");
+    if (length == 0 || (length < 0 && errno == ECONNRESET))
+        return -1;
+    if (length < 0)
+        refuse(name, "no answer from berthd: %s", strerror(errno));
     if (message.msg_flags & MSG_CTRUNC)
         refuse(name, "not all descriptors could be received; is LimitNOFILE= large enough?");
     answer[length] = '\0';
@@ -112,11 +114,26 @@ static size_t receive(int fd, const char *name, struct handoff *handoff) {
         refuse(name, "the names of its descriptors are longer than an environment variable can be (128 KiB)");
     if (count_names(handoff->names + used) != count)
         refuse(name, "berthd's answer has not a name for each descriptor");
-    return left;
+    return (ssize_t)left;
 }
 
+/* Gives back what came of an answer that never ended. */
+static void discard(struct handoff *handoff) {
+    while (handoff->count > 0)
+        close(handoff->fds[--handoff->count]);
+    handoff->names[0] = '\0';
+}
+
+/* A berthd that ends takes the connections along that it has accepted: the next one is asked again. */
 void ask(const char *control, const char *name, const char *method, const char *form, struct handoff *handoff) {
-    int fd = request(control, name, method, form);
-    while (receive(fd, name, handoff) > 0) {}
-    close(fd);
+    for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+        int fd = request(control, name, method, form);
+        ssize_t left;
+        while ((left = receive(fd, name, handoff)) > 0) {}
+        close(fd);
+        if (left == 0)
+            return;
+        discard(handoff);
+    }
+    refuse(name, "berthd closes the connection without an answer");
 }

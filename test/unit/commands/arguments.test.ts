@@ -11,6 +11,9 @@ const defaults: Invocation = {
   json: false,
   legend: true,
   configDirs: [],
+  diff: false,
+  precompute: false,
+  root: '',
 };
 
 async function reads(argv: readonly string[], expected: Partial<Invocation>): Promise<void> {

@@ -55,7 +55,7 @@ function daemon(t: TestContext): string {
 
 describe('the completion of bash', () => {
   it('offers the commands', async (t) => {
-    assert.deepEqual(await complete(t, ['berth', '']), ['check', 'list', 'reload', 'status']);
+    assert.deepEqual(await complete(t, ['berth', '']), ['check', 'generate', 'list', 'reload', 'status']);
     assert.deepEqual(await complete(t, ['berth', '--json', 're']), ['reload']);
   });
 

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { exitStatuses } from '../../../src/model/errors.js';
-import { readDocument, root } from './markdown.js';
+import { root } from '../../support/processes.js';
+import { readDocument } from './markdown.js';
 
 const pages = [
   {
@@ -19,7 +20,7 @@ const pages = [
 ] as const;
 
 function path(name: string): string {
-  return fileURLToPath(new URL(name, root));
+  return join(root, name);
 }
 
 function run(command: readonly string[]): string {
@@ -45,7 +46,7 @@ function section(source: string, title: string): string {
 }
 
 function options(text: string): string[] {
-  return [...new Set(text.match(/(?<![\w-])--[a-z][a-z-]*/g))].sort();
+  return [...new Set(text.match(/(?<![\w-])--[a-z][a-z0-9-]*/g))].sort();
 }
 
 /** Without blanks and quotes, which roff's requests set in their own way. */

@@ -1,10 +1,9 @@
 import { readFileSync } from 'node:fs';
-
-/** The top of the project, from build/js/test/unit/docs. */
-export const root = new URL('../../../../../', import.meta.url);
+import { join } from 'node:path';
+import { root } from '../../support/processes.js';
 
 export function readDocument(name: string): string {
-  return readFileSync(new URL(name, root), 'utf8');
+  return readFileSync(join(root, name), 'utf8');
 }
 
 /** A fenced block; `info` is what stands behind its language. */

@@ -43,7 +43,11 @@ function named(names: readonly string[], fd: number) {
 describe('berth-claim asks', () => {
   it('in the words of the protocol', async (t) => {
     const { requests } = await claim(t, [], ['true'], 'Az0_.@-');
-    assert.deepEqual(requests, ['{"method":"Claim","parameters":{"name":"Az0_.@-","form":"exec"}}']);
+    // More than once, because nobody answers here: berthd may have been restarted.
+    assert.deepEqual(
+      [...new Set(requests)],
+      ['{"method":"Claim","parameters":{"name":"Az0_.@-","form":"exec"}}'],
+    );
   });
 
   it('for nothing that is no name', async (t) => {
