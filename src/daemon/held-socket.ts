@@ -291,22 +291,24 @@ export class HeldSocket {
 }
 
 /**
- * Binds so that nothing else is bound there. Streams need SO_REUSEADDR for it, else a connection in TIME_WAIT from
- * before would be in the way, and it goes off again as soon as the socket is bound: with it, a thief that sets it too
- * could bind and listen. Datagrams never have it: there it would share at once (socket(7)).
+ * Binds so that nothing else is bound there. For streams that may take SO_REUSEADDR, else a connection of before, open or
+ * in TIME_WAIT, would be in the way; it goes off again at once: with it, a thief that sets it too could bind and listen.
+ * Datagrams never have it: there it would share (socket(7)).
  */
 function bindAlone(fd: number, address: BoundAddress, spec: SocketSpec, siblings: readonly number[]): void {
   if (address.family !== 'abstract' && siblings.length > 0) {
     native.bindBeside(fd, address, siblings);
     return;
   }
-  const reuse = (value: boolean): void => {
-    if (spec.type === 'datagram' || address.family === 'abstract') return;
-    native.setOption(fd, constant('SOL_SOCKET'), constant('SO_REUSEADDR'), Number(value));
-  };
-  reuse(true);
-  native.bind(fd, address);
-  reuse(false);
+  try {
+    native.bind(fd, address);
+  } catch (error) {
+    const inUse = isSystemError(error) && error.code === 'EADDRINUSE';
+    if (!inUse || spec.type === 'datagram' || address.family === 'abstract') throw error;
+    native.setOption(fd, constant('SOL_SOCKET'), constant('SO_REUSEADDR'), 1);
+    native.bind(fd, address);
+    native.setOption(fd, constant('SOL_SOCKET'), constant('SO_REUSEADDR'), 0);
+  }
 }
 
 /** `cannot bind 'tcp 127.0.0.1:631': address already in use (EADDRINUSE, held by pid 812 rpcbind)` */
