@@ -172,14 +172,23 @@ export class Daemon {
       return;
     }
     this.#idleTimer = setTimeout(() => {
-      if (this.#complaints.size > 0 || this.#claims.watching || this.#server?.busy === true)
+      const reason = this.#reasonToStay();
+      if (reason !== undefined) {
+        log.debug(`Nobody has asked for anything, but ${reason}`);
         this.#awaitIdleness();
-      else {
+      } else {
         log.info('Nobody needs berthd: ending until the next request');
         this.stop();
         idleExit();
       }
     }, idleExitSec * 1000);
+  }
+
+  /** What berthd would miss if it ended now. */
+  #reasonToStay(): string | undefined {
+    if (this.#complaints.size > 0) return 'there is a socket to be held yet';
+    if (this.#claims.watching) return 'the end of a claimant is awaited';
+    return this.#server?.busy === true ? 'there are connections' : undefined;
   }
 
   #retry(): void {

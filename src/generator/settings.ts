@@ -66,13 +66,14 @@ export function settingsFor(
 }
 
 /**
- * Wants= and never Requires=: a restart of berthd must not restart the service. After=: at boot the claim finds berthd
- * ready. No cycle can come of it: berth.service has no default dependencies and waits for its socket, the journal's
- * socket and the mounts of its own files alone, and a unit that comes before one of those is refused (refusals.ts).
+ * Wants= and never Requires=: a restart of berthd must not restart the service. Not After=berth.service either: a claim
+ * waits in its socket for berthd, but with that order a berthd that is away could only be started when the unit has
+ * stopped, and the unit's stop, which tells berthd, would wait for it in vain (systemd.unit(5), After=). No cycle can come
+ * of the socket: it has no default dependencies, and a unit that comes before it is refused (refusals.ts).
  */
 const order: readonly Setting[] = [
   { section: 'Unit', key: 'Wants', value: 'berth.service' },
-  { section: 'Unit', key: 'After', value: 'berth.socket berth.service' },
+  { section: 'Unit', key: 'After', value: 'berth.socket' },
 ];
 
 /** '+': past User=, RestrictAddressFamilies= and SystemCallFilter=, which are for the service and not for the helper. */
