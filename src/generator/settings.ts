@@ -6,7 +6,7 @@ import { parseCommandLines, wrapCommand, type CommandLine } from './command-line
 import type { Setting } from './drop-in.js';
 import { claimProgram, controlSocket, notifySocket } from './paths.js';
 import { execRefusals, isOneshot, modeRefusal, sharedName, storeRefusals, unitRefusals } from './refusals.js';
-import { fdStoreMax, hiddenBy, notifyAccess, startTellsReady, words } from './unit-settings.js';
+import { fdStoreMax, hiddenBy, notifyAccess, serviceType, startTellsReady, words } from './unit-settings.js';
 
 /** Between a claim's removal of old descriptors and its pushing of new ones, and for what a later reload adds. */
 const storeSlack = 8;
@@ -58,11 +58,16 @@ export function settingsFor(
       // Where the start ends with the service bound, the loan ends there; else only with the service.
       ...(startTellsReady(unit) ? lent.map((each) => doneSetting('ExecStartPost', each)) : []),
       // So that a berthd that has nothing else to watch can end, and is started again when the service has stopped.
-      ...[...store, ...lent].map((each) => doneSetting('ExecStopPost', each)),
+      ...(isIdle(unit) ? [] : [...store, ...lent].map((each) => doneSetting('ExecStopPost', each))),
       ...(store.length === 0 ? [] : storeSettings(unit, store)),
       ...sandboxSettings(unit, store.length > 0, exec.length > 0),
     ],
   };
+}
+
+/** systemd 252 makes every command of such a unit wait for up to 5 s, at its stop too: berthd sees the end by itself. */
+function isIdle(unit: Unit): boolean {
+  return serviceType(unit) === 'idle';
 }
 
 /**

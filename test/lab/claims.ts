@@ -4,49 +4,30 @@ import type { ReservationStatus } from '../../src/protocol/messages.js';
 import type { Lab } from './lab.js';
 import { projectRoot } from './paths.js';
 
-/** A unit and the reservations that are handed to it. */
+/** A unit whose drop-in is to be wrong, or of another kind than the generator's. */
 export interface Claimant {
   readonly unit: string;
   readonly reservations: readonly string[];
-  /** `store` unless it says otherwise. */
-  readonly handoff?: 'store' | 'lend';
-  /** Instead of what the reservations need: what a test wants to go wrong, or a NotifyAccess= that must not sink. */
   readonly notifyAccess?: string;
   readonly storeMax?: number;
-  /** Type=idle: systemd makes an ExecStopPost= of it wait for 6 s, so that berthd has to see the end by itself. */
-  readonly idle?: boolean;
-  /** Of a loan: systemd calls the unit started before it has bound (Type=simple, exec), so the loan lasts to its end. */
-  readonly bindsLate?: boolean;
 }
 
-/** The drop-ins, by their names below /etc/systemd/system, with which units claim what is reserved for them. */
+/** Drop-ins in the place of those that the generator writes, by their names below /etc/systemd/system. */
 export function dropIns(...claimants: readonly Claimant[]): Record<string, string> {
   return Object.fromEntries(
     claimants.map((claimant) => [`${claimant.unit}.d/50-berth.conf`, dropIn(claimant)]),
   );
 }
 
-function dropIn({
-  reservations,
-  handoff = 'store',
-  notifyAccess = 'exec',
-  storeMax = 64,
-  idle = false,
-  bindsLate = false,
-}: Claimant): string {
-  const claims = reservations.flatMap((name) => [
-    `ExecStartPre=+/usr/bin/berth-claim ${name}`,
-    ...(handoff === 'lend' && !bindsLate ? [`ExecStartPost=+/usr/bin/berth-claim --done ${name}`] : []),
-    ...(idle ? [] : [`ExecStopPost=-+/usr/bin/berth-claim --done ${name}`]),
-  ]);
-  const store =
-    handoff === 'store' ? [`NotifyAccess=${notifyAccess}`, `FileDescriptorStoreMax=${storeMax}`] : [];
-  // Not After=berth.service: the stop of this unit, which tells berthd, would come before a start of berthd.
+function dropIn({ reservations, notifyAccess = 'exec', storeMax = 64 }: Claimant): string {
+  const claims = reservations.map((name) => `ExecStartPre=+/usr/bin/berth-claim ${name}`);
   return `[Unit]
 Wants=berth.socket
 After=berth.socket
 [Service]
-${[...store, ...claims].join('\n')}
+NotifyAccess=${notifyAccess}
+FileDescriptorStoreMax=${storeMax}
+${claims.join('\n')}
 `;
 }
 

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import {
-  dropIns,
   failureToAsk,
   inodesOf,
   peerAt,
@@ -49,7 +48,6 @@ labTest(`cups has its TCP 631 from PID 1, its ExecStart= untouched, over ${resta
           '[Unit]\nStartLimitIntervalSec=0\n',
         ]),
       ),
-      ...dropIns({ unit: 'cups.service', reservations: ['cups'] }),
     },
     enable: thief.enable,
     programs: { ...thief.programs, ...peerAt() },
@@ -119,7 +117,6 @@ labTest(`cups has its TCP 631 from PID 1, its ExecStart= untouched, over ${resta
 interface Service {
   readonly unit: string;
   readonly handoff: 'store' | 'lend';
-  readonly bindsLate?: boolean;
   readonly sockets: readonly string[];
   readonly port: number;
   /** What tries to take the port all the while. */
@@ -173,7 +170,6 @@ const services: Readonly<Record<string, Service>> = {
     unit: 'rsync.service',
     handoff: 'lend',
     // Type=simple: systemd calls it started when it has forked.
-    bindsLate: true,
     sockets: ['ListenStream=873'],
     port: 873,
     thief: tcpThief,
@@ -239,11 +235,6 @@ labTest(
           units.map((unit) => [`${unit}.d/restarts.conf`, '[Unit]\nStartLimitIntervalSec=0\n']),
         ),
         ...needs.units,
-        ...dropIns(
-          ...all.map(([name, { unit, handoff, bindsLate = false }]) => {
-            return { unit, handoff, bindsLate, reservations: [name] };
-          }),
-        ),
       },
       enable: [...thieves.flatMap(({ enable }) => enable), 'rsync.service'],
       programs: { ...thieves[0]?.programs, ...peerAt() },

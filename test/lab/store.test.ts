@@ -26,7 +26,6 @@ interface Kind {
   readonly service: readonly string[];
   /** The user it must run as, when it is not root. */
   readonly uid?: number | 'dynamic';
-  readonly notifyAccess?: string;
   readonly idle?: boolean;
 }
 
@@ -41,8 +40,11 @@ const kinds: Readonly<Record<string, Kind>> = {
   // Its READY=1 comes from a process that is not the main one, which NotifyAccess=exec would not take.
   chatty: {
     port: 7106,
-    service: ['Type=notify', `ExecStart=/bin/sh -c '(systemd-notify --ready) & exec ${peer} serve'`],
-    notifyAccess: 'all',
+    service: [
+      'Type=notify',
+      'NotifyAccess=all',
+      `ExecStart=/bin/sh -c '(systemd-notify --ready) & exec ${peer} serve'`,
+    ],
   },
   user: { port: 7107, service: ['User=nobody', served], uid: 65534 },
   dynamic: { port: 7108, service: ['DynamicUser=yes', served], uid: 'dynamic' },
@@ -69,11 +71,7 @@ const kinds: Readonly<Record<string, Kind>> = {
   },
   rooted: {
     port: 7111,
-    service: [
-      'RootDirectory=/srv/root',
-      'BindReadOnlyPaths=/usr/bin/berth-claim /run/berth',
-      'ExecStart=/peer serve',
-    ],
+    service: ['RootDirectory=/srv/root', 'ExecStart=/peer serve'],
   },
   'tpl@one': { port: 7112, service: [], uid: 'dynamic' },
   'tpl@two': { port: 7113, service: [], uid: 'dynamic' },
@@ -98,12 +96,6 @@ labTest('every kind of service gets its sockets from PID 1, over restarts and st
         names
           .filter((name) => !name.includes('@'))
           .map((name) => [`${name}.service`, `[Service]\n${(kinds[name]?.service ?? []).join('\n')}\n`]),
-      ),
-      ...dropIns(
-        ...names.map((name) => {
-          const { notifyAccess = 'exec', idle = false } = kinds[name] ?? {};
-          return { unit: `${name}.service`, reservations: [name], notifyAccess, idle };
-        }),
       ),
     },
     programs: peerAt('/srv/root/peer'),
@@ -169,13 +161,6 @@ labTest('oneshot, a socket unit of its own, several reservations, and a service 
       'many.service': unit(served),
       'crash.service': unit('Restart=always', 'RestartSec=0', `${served} --exit 3`),
       'killed.service': unit('Restart=always', 'RestartSec=0', served),
-      ...dropIns(
-        { unit: 'once.service', reservations: ['once'] },
-        { unit: 'own.service', reservations: ['own'] },
-        { unit: 'many.service', reservations: ['many-a', 'many-b', 'many-wide'] },
-        { unit: 'crash.service', reservations: ['crash'] },
-        { unit: 'killed.service', reservations: ['killed'] },
-      ),
     },
     programs: peerAt(),
     files: reservations({
@@ -319,10 +304,6 @@ labTest('with WhileStopped=queue clients wait for the next start, with refuse th
     units: {
       'queue.service': `[Unit]\nStartLimitIntervalSec=0\n[Service]\n${served}\n`,
       'refuse.service': `[Unit]\nStartLimitIntervalSec=0\n[Service]\n${served}\n`,
-      ...dropIns(
-        { unit: 'queue.service', reservations: ['queue'] },
-        { unit: 'refuse.service', reservations: ['refuse'] },
-      ),
     },
     programs: peerAt(),
     files: reservations({ queue: both(7501, 'WhileStopped=queue'), refuse: both(7502) }),

@@ -1,14 +1,5 @@
 import assert from 'node:assert/strict';
-import {
-  askPeer,
-  dropIns,
-  inodesOf,
-  peer,
-  peerAt,
-  reservation,
-  reservations,
-  whileKilled,
-} from './claims.js';
+import { askPeer, inodesOf, peer, peerAt, reservation, reservations, whileKilled } from './claims.js';
 import { withLab, type Lab, type LabOptions } from './lab.js';
 import { labTest } from './requirements.js';
 import { askThief, thiefAtBoot, type ThiefReport } from './thief.js';
@@ -41,7 +32,6 @@ WantedBy=multi-user.target
 `,
       // They take every moment that is left, but not the service's own: its starts are to be as quick as they can be.
       'thief.service.d/nice.conf': '[Service]\nNice=19\n',
-      ...dropIns({ unit: 'web.service', reservations: ['web'] }),
     },
     enable: ['thief.service', 'web.service'],
     programs: { ...thief.programs, ...peerAt() },

@@ -3,7 +3,6 @@ import { once } from 'node:events';
 import type { ReservationInfo, ReservationStatus } from '../../src/protocol/messages.js';
 import {
   askPeer,
-  dropIns,
   failureToAsk,
   inodesOf,
   peer,
@@ -35,11 +34,6 @@ const options: LabOptions = {
     'web.service': service,
     'queue.service': service,
     'idle.service': service,
-    ...dropIns(
-      { unit: 'web.service', reservations: ['web'] },
-      { unit: 'queue.service', reservations: ['queue'] },
-      { unit: 'idle.service', reservations: ['idle'] },
-    ),
     // Whoever has the lock keeps berthd from starting, for as long as a test needs it dead.
     'berth.service.d/gate.conf': '[Service]\nExecStartPre=+/usr/bin/flock /run/gate true\n',
   },
