@@ -6,6 +6,7 @@ import { Berthd, residentKiB } from '../support/berthd.js';
 import { openFds } from '../support/files.js';
 import { inet } from '../support/holds.js';
 import { until } from '../support/processes.js';
+import { requiresRoot } from '../support/requirements.js';
 import { closing, freePort, outcome, randomLoopback, steal } from '../support/sockets.js';
 import { exchange, refusal, Talk } from '../support/talk.js';
 
@@ -56,6 +57,7 @@ describe('a peer that', () => {
 
   it('sends 10 MB cannot, and sends what the kernel lets through in vain', (t) =>
     survives(t, async (daemon) => {
+      if (!requiresRoot(t)) return;
       const talk = new Talk(daemon.control);
       assert.equal(
         outcome(() => talk.send(Buffer.alloc(10 << 20, 'x'))),

@@ -39,7 +39,7 @@ async function berthd(t: TestContext, extra = ''): Promise<{ daemon: Berthd; por
 
 /** What the claimed command sees: its environment, descriptors, signal mask and ignored signals. */
 const look = `
-env | grep -E '^(LISTEN_|BERTH_)' | sort
+env | grep -E '^(LISTEN_|BERTH_FD_)' | sort
 [ "$LISTEN_PID" = $$ ] && echo own pid
 grep -E '^Sig(Blk|Ign):' /proc/self/status`;
 
@@ -188,7 +188,7 @@ describe('berth-claim NAME -- COMMAND', () => {
         ['no-such-command', 127],
         ['', 127],
       ] as const) {
-        const exit = await daemon.claim('app', [command]);
+        const exit = await daemon.claim('app', [command], { env: { PATH: '/usr/bin:/bin' } });
         assert.equal(exit.status, status, command);
         assert.match(exit.err, /^berth-claim: cannot run '.*': [^\n]+\n$/);
       }

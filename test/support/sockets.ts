@@ -107,14 +107,26 @@ function canBind(kind: Kind, address: BoundAddress): boolean {
 }
 
 /** How a thief makes itself shareable before it binds. */
-export const disguises = [[], ['SO_REUSEADDR'], ['SO_REUSEPORT'], ['SO_REUSEADDR', 'SO_REUSEPORT']] as const;
+const disguises: readonly (readonly string[])[] = [
+  [],
+  ['SO_REUSEADDR'],
+  ['SO_REUSEPORT'],
+  ['SO_REUSEADDR', 'SO_REUSEPORT'],
+];
+
+/**
+ * Without CAP_CHOWN a port that was guarded once can be shared by SO_REUSEPORT of berthd's own user from then on (see
+ * src/native/addon/hold.c), and this very process is of that user.
+ */
+const usable =
+  process.geteuid?.() === 0 ? disguises : disguises.filter((disguise) => !disguise.includes('SO_REUSEPORT'));
 
 /**
  * Tries to get hold of an address in every disguise, and to listen there. Returns what worked, which is nothing where
  * the address is held well.
  */
 export function steal(kind: Kind, address: BoundAddress, v6only = false): string[] {
-  return disguises.flatMap((disguise) => {
+  return usable.flatMap((disguise) => {
     const fd = openSocket(kind, address.family);
     try {
       for (const option of disguise) set(fd, option, true);

@@ -37,7 +37,8 @@ static int get_socket_int(int fd, int name) {
     return getsockopt(fd, SOL_SOCKET, name, &value, &length) < 0 ? 0 : value;
 }
 
-/* Where fchown(2) is not allowed the socket keeps its uid: then only processes of berthd's own uid could join. */
+/* Where fchown(2) is not allowed the socket keeps its uid: then processes of berthd's own uid can join with SO_REUSEPORT,
+ * and not for the moment only, because the kernel remembers the uid with the port (tb->fastreuseport, fastuid). */
 static void start_sharing(struct sharing *sharing, int fd) {
     struct stat status;
     *sharing = (struct sharing){.fd = fd, .reuse_port = get_socket_int(fd, SO_REUSEPORT)};

@@ -6,6 +6,7 @@ import type { Address, SocketSpec } from '../../../src/model/reservation.js';
 import { constant, native, type BoundAddress } from '../../../src/native/index.js';
 import { openFds } from '../../support/files.js';
 import { hold, inet, inet6, request, spec } from '../../support/holds.js';
+import { requiresRoot } from '../../support/requirements.js';
 import {
   accept,
   closing,
@@ -209,7 +210,7 @@ describe('no thief shares a held port', () => {
   it('but what the hold leaves free is free', (t) => {
     const port = freePort();
     hold(t, request(spec('stream', inet6('::', port)), { bindIPv6Only: 'ipv6-only' }));
-    assert.equal(steal('stream', inet('0.0.0.0', port)).length, 4);
+    assert.notDeepEqual(steal('stream', inet('0.0.0.0', port)), []);
     hold(t, request(spec('stream', inet('127.0.0.1', freePort()))));
   });
 });
@@ -398,6 +399,7 @@ describe('after a service that misused its descriptors', () => {
   });
 
   it('a filter is gone, also from a stream', (t) => {
+    if (!requiresRoot(t)) return;
     for (const kind of ['stream', 'datagram'] as const)
       misuse(
         kind,
@@ -409,6 +411,7 @@ describe('after a service that misused its descriptors', () => {
   });
 
   it('a filter that nobody can take off goes with its socket', (t) => {
+    if (!requiresRoot(t)) return;
     const lock = (fd: number) => {
       native.attachDrop(fd);
       native.setOption(fd, constant('SOL_SOCKET'), 44, 1); // SO_LOCK_FILTER
@@ -512,7 +515,7 @@ describe('close', () => {
     const address = inet(randomLoopback(), freePort());
     const before = openFds();
     HeldSocket.bind(request(spec('stream', address))).close();
-    assert.equal(steal('stream', address).length, 4);
+    assert.notDeepEqual(steal('stream', address), []);
     assert.deepEqual(openFds(), before);
     closeSync(openSocket('stream', 'inet'));
   });

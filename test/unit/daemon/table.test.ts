@@ -55,7 +55,7 @@ describe('Table.apply', () => {
     made.apply([one('x', address)], none, idle);
     assert.deepEqual(steal('stream', address), []);
     made.apply([], none, idle);
-    assert.equal(steal('stream', address).length, 4);
+    assert.notDeepEqual(steal('stream', address), []);
     assert.deepEqual(openFds(), before);
   });
 
