@@ -17,20 +17,19 @@ export function loadReservations(
   services: Services,
 ): AllReservations {
   const configuration = loadConfiguration(search.source, directories, services);
-  return addUnits(configuration, reservationsInUnits(search, services), masks(search, directories));
+  return addUnits(configuration, reservationsInUnits(search, services));
 }
 
 /** Of one name, the file of berth's counts and not the unit: it is where an administrator overrides a package. */
 export function addUnits(
   configuration: Configuration,
   inUnits: UnitReservations,
-  masked: ReadonlySet<string>,
 ): AllReservations {
   const notes: Mistake[] = [];
   const own = new Map(configuration.reservations.map((each) => [each.name, each.at.file]));
   for (const name of configuration.broken) if (!own.has(name)) own.set(name, `${name}.conf`);
   const kept = inUnits.reservations.filter(({ name, at }) => {
-    const file = own.get(name) ?? (masked.has(name) ? `the mask ${name}.conf` : undefined);
+    const file = own.get(name) ?? (configuration.masked.has(name) ? `the mask ${name}.conf` : undefined);
     if (file !== undefined)
       notes.push({
         ...at,
@@ -53,25 +52,4 @@ export function addUnits(
     broken: [...broken],
     notes,
   };
-}
-
-/** The names that a link to /dev/null or an empty file masks in the directory that counts first for them. */
-function masks({ source }: UnitSearch, directories: readonly string[]): Set<string> {
-  const seen = new Map<string, boolean>();
-  for (const directory of directories) {
-    for (const entry of attempt(() => source.list(directory)) ?? []) {
-      if (!entry.endsWith('.conf') || seen.has(entry)) continue;
-      seen.set(entry, attempt(() => source.read(`${directory}/${entry}`))?.length === 0);
-    }
-  }
-  return new Set([...seen].flatMap(([entry, masked]) => (masked ? [entry.slice(0, -'.conf'.length)] : [])));
-}
-
-function attempt<T>(action: () => T): T | undefined {
-  try {
-    return action();
-  } catch {
-    // loadConfiguration has said why it cannot be read.
-    return undefined;
-  }
 }
