@@ -98,12 +98,13 @@ export class Claims {
   recover(): void {
     const inodes = new Set([...this.#table.slots()].flatMap(({ socket }) => socket?.inode ?? []));
     if (inodes.size === 0) return;
-    const owners = processesWithSockets(inodes);
+    const owners = processesWithSockets(inodes, process.pid);
     for (const { reservation, slots } of this.#table.entries()) {
       const sockets = slots.flatMap(({ socket }) => socket ?? []);
+      // Nearly all of them, as a rule: they are left alone.
+      if (sockets.every((socket) => socket.resting && !owners.has(socket.inode))) continue;
       const pids = new Set(sockets.flatMap(({ inode }) => owners.get(inode) ?? []));
       const stored = pids.delete(1) || sockets.some(({ lent }) => lent);
-      pids.delete(process.pid);
       for (const pid of pids) this.#followProcess(reservation, sockets, pid);
       if (!this.inUse(reservation.name) && stored) this.#followUnit(reservation, sockets);
       if (!this.inUse(reservation.name)) this.#rest(reservation.name, sockets);

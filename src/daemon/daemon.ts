@@ -1,6 +1,6 @@
 import { closeSync, statSync } from 'node:fs';
-import type { Configuration } from '../config/load.js';
 import { defaultSettings } from '../config/settings.js';
+import type { Settings } from '../config/settings.js';
 import { formatMistake } from '../model/reservation.js';
 import { count } from '../model/text.js';
 import { native, Readable } from '../native/index.js';
@@ -8,6 +8,7 @@ import type { Watch } from '../native/index.js';
 import { ControlServer } from '../protocol/server.js';
 import type { Notifier } from '../systemd/notify.js';
 import { Claims } from './claims.js';
+import type { ConfigurationFiles } from './configured.js';
 import { withReserve } from './descriptor-reserve.js';
 import type { Log } from './log.js';
 import { handleRequest } from './methods.js';
@@ -19,10 +20,7 @@ import type { PassedFd } from '../systemd/listen-fds.js';
 import { recover, Vault } from './vault.js';
 
 export interface DaemonOptions {
-  /** Reads the configuration: at the start and at each reload. */
-  readonly load: () => Configuration;
-  /** The directories that it is read from. */
-  readonly directories: readonly string[];
+  readonly configuration: Pick<ConfigurationFiles, 'directories' | 'load' | 'remember' | 'recall'>;
   /** The listening control socket, which the daemon takes over. */
   readonly control: number;
   readonly policy: Policy;
@@ -51,6 +49,8 @@ export class Daemon {
   #saidNoIdleExit = false;
   #settings = defaultSettings;
   #readStamp = '';
+  /** What the next berthd needs to know the configuration by; undefined when it has to read it. */
+  #memory: string | undefined;
   /** Waits for the ends of the processes that are in the way, by pid. */
   readonly #obstacles = new Map<number, { watch: Watch; pidfd: number }>();
   /** What has been said of sockets that cannot be held, so that a retry does not say it again. */
@@ -67,9 +67,10 @@ export class Daemon {
   /** Holds all that can be held, opens the control socket, and says READY=1. */
   start(): void {
     const { control, policy, notifier, log, vault } = this.#options;
-    this.#table.restore(recover(vault?.passed ?? []));
+    const { stored, memory } = recover(vault?.passed ?? []);
+    this.#table.restore(stored);
     this.#claims.recover();
-    this.#configure();
+    if (!this.#recall(memory)) this.#configure();
     const context: MethodContext = {
       table: this.#table,
       claims: this.#claims,
@@ -125,14 +126,35 @@ export class Daemon {
     if (this.#vault === undefined) this.#table.apply([], new Set(), () => false);
   }
 
+  /**
+   * True when the files are as they were when the vault was written. Then what it holds is what is configured, all of it,
+   * and nothing is left to do; reading 10,000 files would take a second.
+   */
+  #recall(memory: string | undefined): boolean {
+    const { configuration, vault } = this.#options;
+    // Of several vaults only one counts, and saving is what removes the others.
+    if (memory === undefined || vault?.passed.length !== 1) return false;
+    const readStamp = this.#stampOfFiles();
+    const settings = configuration.recall(memory);
+    if (settings === undefined) return false;
+    this.#readStamp = readStamp;
+    this.#memory = memory;
+    this.#use(settings);
+    return true;
+  }
+
+  #use(settings: Settings): void {
+    this.#settings = settings;
+    this.#options.log.level = settings.logLevel;
+  }
+
   #configure(): { mistakes: string[] } {
-    const { load, log } = this.#options;
+    const { configuration, log } = this.#options;
     this.#readStamp = this.#stampOfFiles();
-    const loaded = load();
+    const loaded = configuration.load();
     const mistakes = loaded.mistakes.map(formatMistake);
     for (const mistake of mistakes) log.err(mistake);
-    this.#settings = loaded.settings;
-    log.level = loaded.settings.logLevel;
+    this.#use(loaded.settings);
     withReserve(() => {
       const keep = loaded.complete
         ? loaded.broken
@@ -141,13 +163,15 @@ export class Daemon {
     });
     this.#claims.forget((name) => this.#table.get(name) !== undefined);
     this.#afterHolding();
+    const clean = mistakes.length === 0 && loaded.broken.length === 0 && loaded.complete;
+    this.#memory = clean && this.#vault !== undefined ? configuration.remember() : undefined;
     this.#save();
     return { mistakes };
   }
 
   /** Tells whether files came or went since they were read last, which changes the directories that they are in. */
   #stampOfFiles(): string {
-    return this.#options.directories
+    return this.#options.configuration.directories
       .map((directory) => String(statSync(directory, { bigint: true, throwIfNoEntry: false })?.mtimeNs))
       .join();
   }
@@ -185,7 +209,8 @@ export class Daemon {
   }
 
   #save(): void {
-    this.#vault?.save(this.#table.stored());
+    const whole = this.#memory !== undefined && this.#missing() === 0;
+    this.#vault?.save(this.#table.stored(), whole ? this.#memory : undefined);
   }
 
   /** Says what is new about sockets that cannot be held, and arranges for the next try. */
@@ -237,6 +262,11 @@ export class Daemon {
     return [...this.#complaints];
   }
 
+  /** How many sockets are configured and not held. */
+  #missing(): number {
+    return [...this.#table.slots()].length - this.#heldCount();
+  }
+
   #heldCount(): number {
     return [...this.#table.slots()].filter(({ socket }) => socket !== undefined).length;
   }
@@ -244,7 +274,7 @@ export class Daemon {
   #summary(): string {
     const reservations = [...this.#table.entries()].length;
     const held = this.#heldCount();
-    const missing = [...this.#table.slots()].length - held;
+    const missing = this.#missing();
     const rest = missing === 0 ? '' : `; ${missing} cannot be held`;
     return `Holding ${count(held, 'socket')} of ${count(reservations, 'reservation')}${rest}`;
   }

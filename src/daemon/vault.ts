@@ -9,7 +9,8 @@ import type { PassedFd } from '../systemd/listen-fds.js';
  * All held sockets as undelivered messages in the queue of one AF_UNIX socket, which PID 1 keeps: they outlive berthd,
  * and PID 1, whose fd store grows quadratically, keeps one descriptor for any number of them (docs/design.md).
  *
- * Each packet is JSON with its descriptors: those of its entries' sockets, in order.
+ * Each packet is JSON with its descriptors: those of its entries' sockets, in order. The last ones may have no entries but
+ * parts of a text that is passed on with the sockets.
  */
 interface VaultPacket {
   readonly berthVault: typeof formatVersion;
@@ -17,12 +18,19 @@ interface VaultPacket {
   readonly total: number;
   /** Reservations as they were configured, each with those of its sockets that come with this packet. */
   readonly entries: readonly Reservation[];
+  readonly memory?: string;
 }
 
 /** A reservation with the sockets of it that are held, and a descriptor for each. */
 export interface Stored {
   readonly reservation: Reservation;
   readonly fds: readonly number[];
+}
+
+/** What an earlier berthd left: its sockets, and what it wanted its successor to know besides. */
+export interface Recovered {
+  readonly stored: readonly Stored[];
+  readonly memory: string | undefined;
 }
 
 const formatVersion = 1;
@@ -36,7 +44,7 @@ export class Vault {
   #generation: number;
   #stored: string[];
 
-  /** `passed` are the vaults that the manager passed at the start; they are replaced by the first save. */
+  /** `passed` are the vaults that the manager passed at the start; the next save replaces them. */
   constructor(store: FdStore, passed: readonly PassedFd[]) {
     this.#store = store;
     this.#stored = passed.map(({ name }) => name);
@@ -47,8 +55,8 @@ export class Vault {
    * Stores what is held now and then removes what was stored before. A crash in between leaves both, of which the newest
    * complete one counts.
    */
-  save(reservations: readonly Stored[]): void {
-    const vault = fill(packetsOf(reservations));
+  save(reservations: readonly Stored[], memory: string | undefined): void {
+    const vault = fill([...packetsOf(reservations), ...memoryPackets(memory ?? '')]);
     const name = `${namePrefix}${++this.#generation}`;
     try {
       this.#store.store(name, vault);
@@ -73,7 +81,7 @@ function generationOf({ name }: { readonly name: string }): number {
  * caller's. Reading takes nothing out: what PID 1 keeps stays whole until the next save, so a crash meanwhile loses
  * nothing.
  */
-export function recover(passed: readonly PassedFd[]): Stored[] {
+export function recover(passed: readonly PassedFd[]): Recovered {
   const newestFirst = [...passed].sort((a, b) => generationOf(b) - generationOf(a));
   try {
     for (const { fd } of newestFirst) {
@@ -81,7 +89,7 @@ export function recover(passed: readonly PassedFd[]): Stored[] {
       if (found !== undefined) return found;
     }
     if (newestFirst.length > 0) throw new BerthError('Failed', 'no vault that was stored is complete');
-    return [];
+    return { stored: [], memory: undefined };
   } finally {
     for (const { fd } of newestFirst) closeSync(fd);
   }
@@ -90,6 +98,16 @@ export function recover(passed: readonly PassedFd[]): Stored[] {
 interface Contents {
   readonly entries: Reservation[];
   readonly fds: number[];
+  readonly memory?: string;
+}
+
+function memoryPackets(memory: string): Contents[] {
+  const parts = Math.ceil(memory.length / maxPacketBytes);
+  return Array.from({ length: parts }, (_, index) => ({
+    entries: [],
+    fds: [],
+    memory: memory.slice(index * maxPacketBytes, (index + 1) * maxPacketBytes),
+  }));
 }
 
 function packetsOf(reservations: readonly Stored[]): Contents[] {
@@ -125,8 +143,8 @@ function fill(packets: readonly Contents[]): number {
   try {
     // All packets are queued at once, and the sender's buffer has to hold them.
     native.setOption(writer, constant('SOL_SOCKET'), constant('SO_SNDBUFFORCE'), 0x3fffffff);
-    for (const [index, { entries, fds }] of packets.entries()) {
-      const packet: VaultPacket = { berthVault: formatVersion, index, total: packets.length, entries };
+    for (const [index, { fds, ...contents }] of packets.entries()) {
+      const packet: VaultPacket = { berthVault: formatVersion, index, total: packets.length, ...contents };
       if (!native.send(writer, Buffer.from(JSON.stringify(packet)), fds)) {
         throw new BerthError('Failed', 'the vault is full');
       }
@@ -141,8 +159,9 @@ function fill(packets: readonly Contents[]): number {
 }
 
 /** Undefined, with nothing kept, when a packet is missing. */
-function read(vault: number): Stored[] | undefined {
+function read(vault: number): Recovered | undefined {
   const found = new Map<string, { reservation: Reservation; fds: number[] }>();
+  let memory = '';
   native.setOption(vault, constant('SOL_SOCKET'), constant('SO_PEEK_OFF'), 0);
   for (let index = 0; ; index++) {
     const received = native.receive(vault, true, constant('MSG_PEEK'));
@@ -161,7 +180,9 @@ function read(vault: number): Stored[] | undefined {
         fds: [...(before?.fds ?? []), ...fds],
       });
     }
-    if (index === packet.total - 1) return [...found.values()];
+    memory += packet.memory ?? '';
+    if (index === packet.total - 1)
+      return { stored: [...found.values()], memory: memory === '' ? undefined : memory };
   }
 }
 

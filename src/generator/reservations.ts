@@ -21,10 +21,7 @@ export function loadReservations(
 }
 
 /** Of one name, the file of berth's counts and not the unit: it is where an administrator overrides a package. */
-export function addUnits(
-  configuration: Configuration,
-  inUnits: UnitReservations,
-): AllReservations {
+export function addUnits(configuration: Configuration, inUnits: UnitReservations): AllReservations {
   const notes: Mistake[] = [];
   const own = new Map(configuration.reservations.map((each) => [each.name, each.at.file]));
   for (const name of configuration.broken) if (!own.has(name)) own.set(name, `${name}.conf`);
