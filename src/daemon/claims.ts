@@ -96,13 +96,14 @@ export class Claims {
    * started. Sockets that nobody has rest.
    */
   recover(): void {
-    const inodes = new Set([...this.#table.slots()].flatMap(({ socket }) => socket?.inode ?? []));
-    if (inodes.size === 0) return;
+    const inodes: number[] = [];
+    for (const { socket } of this.#table.slots()) if (socket !== undefined) inodes.push(socket.inode);
+    if (inodes.length === 0) return;
     const owners = processesWithSockets(inodes, process.pid);
     for (const { reservation, slots } of this.#table.entries()) {
-      const sockets = slots.flatMap(({ socket }) => socket ?? []);
       // Nearly all of them, as a rule: they are left alone.
-      if (sockets.every((socket) => socket.resting && !owners.has(socket.inode))) continue;
+      if (slots.every(({ socket }) => socket?.resting === true && !owners.has(socket.inode))) continue;
+      const sockets = slots.flatMap(({ socket }) => socket ?? []);
       const pids = new Set(sockets.flatMap(({ inode }) => owners.get(inode) ?? []));
       const stored = pids.delete(1) || sockets.some(({ lent }) => lent);
       for (const pid of pids) this.#followProcess(reservation, sockets, pid);

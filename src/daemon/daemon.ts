@@ -91,8 +91,9 @@ export class Daemon {
         log.warning(message);
       },
     });
-    notifier.ready(this.#summary());
-    log.info(this.#summary());
+    const summary = this.#summary();
+    notifier.ready(summary);
+    log.info(summary);
     this.#awaitIdleness();
     if (notifier.watchdogInterval > 0) {
       this.#watchdogTimer = setInterval(() => {
@@ -199,18 +200,18 @@ export class Daemon {
   }
 
   #retry(): void {
-    const before = this.#heldCount();
+    const before = this.#table.count().held;
     withReserve(() => {
       this.#table.hold();
     });
     this.#afterHolding();
-    if (this.#heldCount() !== before) this.#save();
+    if (this.#table.count().held !== before) this.#save();
     this.#options.notifier.status(this.#summary());
   }
 
   #save(): void {
-    const whole = this.#memory !== undefined && this.#missing() === 0;
-    this.#vault?.save(this.#table.stored(), whole ? this.#memory : undefined);
+    const { wanted, held } = this.#table.count();
+    this.#vault?.save(this.#table.stored(), wanted === held ? this.#memory : undefined);
   }
 
   /** Says what is new about sockets that cannot be held, and arranges for the next try. */
@@ -262,20 +263,9 @@ export class Daemon {
     return [...this.#complaints];
   }
 
-  /** How many sockets are configured and not held. */
-  #missing(): number {
-    return [...this.#table.slots()].length - this.#heldCount();
-  }
-
-  #heldCount(): number {
-    return [...this.#table.slots()].filter(({ socket }) => socket !== undefined).length;
-  }
-
   #summary(): string {
-    const reservations = [...this.#table.entries()].length;
-    const held = this.#heldCount();
-    const missing = this.#missing();
-    const rest = missing === 0 ? '' : `; ${missing} cannot be held`;
-    return `Holding ${count(held, 'socket')} of ${count(reservations, 'reservation')}${rest}`;
+    const { wanted, held } = this.#table.count();
+    const rest = wanted === held ? '' : `; ${wanted - held} cannot be held`;
+    return `Holding ${count(held, 'socket')} of ${count(this.#table.size, 'reservation')}${rest}`;
   }
 }

@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs';
 import { BerthError } from '../model/errors.js';
-import type { Reservation, SocketSpec } from '../model/reservation.js';
+import type { Reservation, SocketOptions, SocketSpec } from '../model/reservation.js';
 import { constant, maxFdsPerMessage, native } from '../native/index.js';
 import type { FdStore } from '../systemd/fd-store.js';
 import type { PassedFd } from '../systemd/listen-fds.js';
@@ -9,7 +9,8 @@ import type { PassedFd } from '../systemd/listen-fds.js';
  * All held sockets as undelivered messages in the queue of one AF_UNIX socket, which PID 1 keeps: they outlive berthd,
  * and PID 1, whose fd store grows quadratically, keeps one descriptor for any number of them (docs/design.md).
  *
- * Each packet is JSON with its descriptors: those of its entries' sockets, in order. The last ones may have no entries but
+ * Each packet is JSON with its descriptors: those of its entries' sockets, in order. An entry without options has those of
+ * the one before. The last ones may have no entries but
  * parts of a text that is passed on with the sockets.
  */
 interface VaultPacket {
@@ -17,9 +18,11 @@ interface VaultPacket {
   readonly index: number;
   readonly total: number;
   /** Reservations as they were configured, each with those of its sockets that come with this packet. */
-  readonly entries: readonly Reservation[];
+  readonly entries: readonly PacketEntry[];
   readonly memory?: string;
 }
+
+type PacketEntry = Omit<Reservation, 'options'> & { readonly options?: SocketOptions };
 
 /** A reservation with the sockets of it that are held, and a descriptor for each. */
 export interface Stored {
@@ -96,7 +99,7 @@ export function recover(passed: readonly PassedFd[]): Recovered {
 }
 
 interface Contents {
-  readonly entries: Reservation[];
+  readonly entries: PacketEntry[];
   readonly fds: number[];
   readonly memory?: string;
 }
@@ -113,8 +116,11 @@ function memoryPackets(memory: string): Contents[] {
 function packetsOf(reservations: readonly Stored[]): Contents[] {
   let current: Contents = { entries: [], fds: [] };
   let bytes = 0;
+  let optionsBefore = '';
   const packets = [current];
   for (const { reservation, fds } of reservations) {
+    const { options, ...others } = reservation;
+    const optionsText = JSON.stringify(options);
     let sockets: SocketSpec[] | undefined;
     for (const [index, socket] of reservation.sockets.entries()) {
       const fd = fds[index];
@@ -122,12 +128,16 @@ function packetsOf(reservations: readonly Stored[]): Contents[] {
       if (current.fds.length === maxFdsPerMessage || bytes > maxPacketBytes) {
         packets.push((current = { entries: [], fds: [] }));
         bytes = 0;
+        optionsBefore = '';
         sockets = undefined;
       }
       if (sockets === undefined) {
         sockets = [];
-        current.entries.push({ ...reservation, sockets });
-        bytes += JSON.stringify({ ...reservation, sockets }).length;
+        const entry =
+          optionsText === optionsBefore ? { ...others, sockets } : { ...others, options, sockets };
+        optionsBefore = optionsText;
+        current.entries.push(entry);
+        bytes += JSON.stringify(entry).length;
       }
       sockets.push(socket);
       current.fds.push(fd);
@@ -172,11 +182,15 @@ function read(vault: number): Recovered | undefined {
       return undefined;
     }
     let next = 0;
-    for (const part of packet.entries) {
-      const before = found.get(part.name);
-      const fds = received.fds.slice(next, (next += part.sockets.length));
-      found.set(part.name, {
-        reservation: { ...part, sockets: [...(before?.reservation.sockets ?? []), ...part.sockets] },
+    let options: SocketOptions | undefined;
+    for (const entry of packet.entries) {
+      options = entry.options ?? options;
+      if (options === undefined) throw new Error('the first entry of a packet has options');
+      const { name, sockets } = entry;
+      const fds = received.fds.slice(next, (next += sockets.length));
+      const before = found.get(name);
+      found.set(name, {
+        reservation: { ...entry, options, sockets: [...(before?.reservation.sockets ?? []), ...sockets] },
         fds: [...(before?.fds ?? []), ...fds],
       });
     }
