@@ -156,6 +156,10 @@ export class Daemon {
     const mistakes = loaded.mistakes.map(formatMistake);
     for (const mistake of mistakes) log.err(mistake);
     this.#use(loaded.settings);
+    native.makeRoom(
+      this.#options.control,
+      loaded.reservations.reduce((sum, { sockets }) => sum + sockets.length, 0),
+    );
     withReserve(() => {
       const keep = loaded.complete
         ? loaded.broken

@@ -181,6 +181,7 @@ function read(vault: number): Recovered | undefined {
       for (const { fds } of found.values()) fds.forEach(closeSync);
       return undefined;
     }
+    if (index === 0) native.makeRoom(vault, packet.total * maxFdsPerMessage);
     let next = 0;
     let options: SocketOptions | undefined;
     for (const entry of packet.entries) {

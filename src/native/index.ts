@@ -87,6 +87,8 @@ export interface Native {
   /** Undefined when nothing is there; empty data at the end. */
   receive(fd: number, takeFds: boolean, flags: number): Packet | undefined;
   duplicate(fd: number): number;
+  /** Makes room for descriptors up to that number at once; `fd` is any open one. It is faster, nothing more. */
+  makeRoom(fd: number, count: number): void;
   peer(fd: number): Credentials;
   /** A pidfd of the peer; undefined when it is gone. */
   peerPidfd(fd: number, pid: number): number | undefined;
