@@ -60,16 +60,25 @@ bool read_file(const char *path, struct text *text) {
     return done;
 }
 
-/* Writes a file whole or not at all: half a drop-in could empty an ExecStart=. Makes the directories on the way. */
+/* Makes the directories on the way to a file, from the last one up to the first that is there. */
+static void make_directories(char *path) {
+    char *slash = strrchr(path, '/');
+    if (slash == NULL || slash == path)
+        return;
+    *slash = '\0';
+    if (mkdir(path, 0755) < 0 && errno == ENOENT) {
+        make_directories(path);
+        mkdir(path, 0755);
+    }
+    *slash = '/';
+}
+
+/* Writes a file whole or not at all: half a drop-in could empty an ExecStart=. */
 bool put(const char *path, const char *data, size_t length) {
-    char temporary[8192], *slash;
+    char temporary[8192];
     if ((size_t)snprintf(temporary, sizeof temporary, "%s.new", path) >= sizeof temporary)
         return false;
-    for (slash = strchr(temporary + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        mkdir(temporary, 0755);
-        *slash = '/';
-    }
+    make_directories(temporary);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (fd < 0)
         return false;

@@ -18,6 +18,8 @@ bool read_file(const char *path, struct text *text);
 bool put(const char *path, const char *data, size_t length); /* not below root */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* inputs.c */
+/* stamps.c */
 bool is_current(char *stamps); /* the lines of a manifest behind its header; written to, and put back */
+
+/* inputs.c */
 bool is_anything_reserved(void);

@@ -1,15 +1,10 @@
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { rmSync } from 'node:fs';
-import { disk, readServicesText } from '../config/disk.js';
-import { loadConfiguration } from '../config/load.js';
 import { defaultDirectories } from '../config/search.js';
-import { parseServices } from '../config/services.js';
-import type { Services } from '../config/services.js';
-import { loadReservations } from '../generator/reservations.js';
-import { generatorDirectory, UnitSearch, unitDirectories } from '../systemd/unit-search.js';
+import { ConfigurationFiles } from '../daemon/configured.js';
 import { openControlSocket } from '../daemon/control-socket.js';
 import { Daemon } from '../daemon/daemon.js';
-import type { DaemonOptions } from '../daemon/daemon.js';
 import { Log } from '../daemon/log.js';
 import { ownPolicy, systemPolicy } from '../daemon/policy.js';
 import { BerthError, exitStatuses, messageOf } from '../model/errors.js';
@@ -61,26 +56,13 @@ function readArguments(): Options | undefined {
   return undefined;
 }
 
-function configuration(
-  directories: readonly string[] | undefined,
-): Pick<DaemonOptions, 'load' | 'directories'> {
-  const services = (): Services => parseServices(readServicesText());
-  if (directories !== undefined) {
-    return { directories, load: () => loadConfiguration(disk, directories, services()) };
-  }
-  return {
-    directories: [...defaultDirectories, ...unitDirectories, generatorDirectory],
-    load: () => loadReservations(new UnitSearch(disk), defaultDirectories, services()),
-  };
-}
-
 function run({ configDirectories, controlPath }: Options): void {
   const log = new Log();
   const passed = takeListenFds(process.env);
   const control = openControlSocket(controlPath, passed);
   const store = control.activated ? openFdStore(process.env) : undefined;
   const daemon = new Daemon({
-    ...configuration(configDirectories),
+    configuration: new ConfigurationFiles(configDirectories, fileURLToPath(import.meta.url)),
     control: control.fd,
     policy: control.activated ? systemPolicy : ownPolicy(process.geteuid?.() ?? 0),
     notifier: createNotifier(process.env),

@@ -19,11 +19,13 @@ newer() {
 }
 
 addon=src/native/addon
-if newer build/js/src/native/berth.node $addon/*.c $addon/*.h; then
+shared='generators/stamps.c generators/files.c'
+# shellcheck disable=SC2086
+if newer build/js/src/native/berth.node $addon/*.c $addon/*.h $shared generators/*.h; then
   # -fanalyzer costs a second and finds leaked descriptors; node's own symbols are resolved when it loads the addon.
   # shellcheck disable=SC2086
   $CC $warnings $hardening -fanalyzer -fPIC -shared -fvisibility=hidden ${CFLAGS-} \
-    -Inode_modules/node-api-headers/include -DNAPI_VERSION=9 -o build/js/src/native/berth.node $addon/*.c
+    -Inode_modules/node-api-headers/include -DNAPI_VERSION=9 -o build/js/src/native/berth.node $addon/*.c $shared
   cp build/js/src/native/berth.node build/lib/berth.node
 fi
 

@@ -16,6 +16,8 @@ export interface Configuration {
   readonly mistakes: readonly Mistake[];
   /** The names of the reservations that are configured but not among `reservations`, for their mistakes. */
   readonly broken: readonly string[];
+  /** The names that a mask takes away. */
+  readonly masked: ReadonlySet<string>;
   /** False when a directory could not be read: then what else is configured is not known. */
   readonly complete: boolean;
   readonly settings: Settings;
@@ -27,12 +29,12 @@ export function loadConfiguration(
   directories: readonly string[],
   services: Services,
 ): Configuration {
-  const { found, mistakes } = search(source, directories);
+  const { found, masked, mistakes } = search(source, directories);
   const all = [...mistakes];
   const settingsFile = firstFile(source, directories, settingsName, all);
   const settings = readSettings(settingsFile, all);
   const files = found.filter(({ name }) => name !== settingsName);
-  return { ...assemble(files, services, all), complete: mistakes.length === 0, settings };
+  return { ...assemble(files, services, all), masked, complete: mistakes.length === 0, settings };
 }
 
 /**
@@ -58,7 +60,7 @@ export function loadFiles(source: FileSource, files: readonly string[], services
       settings = readSettings(files.main, mistakes);
     }
   }
-  return { ...assemble(found, services, mistakes), complete: true, settings };
+  return { ...assemble(found, services, mistakes), masked: new Set(), complete: true, settings };
 }
 
 function readSettings(file: FoundFile | undefined, mistakes: Mistake[]): Settings {
@@ -72,7 +74,7 @@ function assemble(
   found: readonly Found[],
   services: Services,
   before: readonly Mistake[],
-): Omit<Configuration, 'settings' | 'complete'> {
+): Omit<Configuration, 'settings' | 'masked' | 'complete'> {
   const mistakes = [...before];
   const broken = new Set<string>();
   const built: Reservation[] = [];

@@ -21,8 +21,9 @@ export interface Found {
 }
 
 export interface Search {
-  /** By name. Masked names are left out; their first directory had a link to /dev/null or an empty file. */
+  /** By name, without the masked ones, whose first directory has a link to /dev/null or an empty file. */
   readonly found: readonly Found[];
+  readonly masked: ReadonlySet<string>;
   /** Directories that cannot be read. */
   readonly mistakes: readonly Mistake[];
 }
@@ -45,15 +46,17 @@ export function search(source: FileSource, directories: readonly string[]): Sear
       }
     }
   }
+  const masked = new Set<string>();
   const found = [...places.keys()].sort(byBytes).flatMap((name) => {
     const file = `${places.get(name) ?? ''}/${name}${suffix}`;
     const dropIns = [name, ...templateOf(name)].flatMap((each) =>
       (dropInPlaces.get(each) ?? []).map((directory) => `${directory}/${each}${suffix}.d`),
     );
     const files = collect(source, name, file, dropIns);
+    if (files === undefined) masked.add(name);
     return files === undefined ? [] : [files];
   });
-  return { found, mistakes };
+  return { found, masked, mistakes };
 }
 
 /** The files of one reservation whose main file and drop-in directories are known; undefined when it is masked. */

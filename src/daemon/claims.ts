@@ -100,14 +100,16 @@ export class Claims {
    * started PID 1 has them, or nobody, of a loan. What a running unit might serve on is never put to rest.
    */
   recover(): void {
-    const inodes = new Set([...this.#table.slots()].flatMap(({ socket }) => socket?.inode ?? []));
-    if (inodes.size === 0) return;
-    const owners = processesWithSockets(inodes);
+    const inodes: number[] = [];
+    for (const { socket } of this.#table.slots()) if (socket !== undefined) inodes.push(socket.inode);
+    if (inodes.length === 0) return;
+    const owners = processesWithSockets(inodes, process.pid);
     for (const { reservation, slots } of this.#table.entries()) {
+      // Nearly all of them, as a rule: they are left alone.
+      if (slots.every(({ socket }) => socket?.resting === true && !owners.has(socket.inode))) continue;
       const sockets = slots.flatMap(({ socket }) => socket ?? []);
       const pids = new Set(sockets.flatMap(({ inode }) => owners.get(inode) ?? []));
       pids.delete(1);
-      pids.delete(process.pid);
       for (const pid of pids) this.#followProcess(reservation, sockets, pid);
       if (!this.inUse(reservation.name) && reservation.handoff !== 'none')
         this.#followUnit(reservation, sockets);

@@ -1,15 +1,15 @@
 import { closeSync, statSync } from 'node:fs';
-import type { Configuration } from '../config/load.js';
 import { defaultSettings } from '../config/settings.js';
 import { messageOf } from '../model/errors.js';
+import type { Settings } from '../config/settings.js';
 import { formatMistake } from '../model/reservation.js';
-import type { Mistake } from '../model/reservation.js';
 import { count } from '../model/text.js';
 import { native, Readable } from '../native/index.js';
 import type { Watch } from '../native/index.js';
 import { ControlServer } from '../protocol/server.js';
 import type { Notifier } from '../systemd/notify.js';
 import { Claims } from './claims.js';
+import type { ConfigurationFiles } from './configured.js';
 import { withReserve } from './descriptor-reserve.js';
 import type { Log } from './log.js';
 import { handleRequest } from './methods.js';
@@ -21,10 +21,7 @@ import type { PassedFd } from '../systemd/listen-fds.js';
 import { recover, Vault } from './vault.js';
 
 export interface DaemonOptions {
-  /** Reads the configuration: at the start and at each reload. */
-  readonly load: () => Configuration & { readonly notes?: readonly Mistake[] };
-  /** The directories of which one changes when it may have changed. */
-  readonly directories: readonly string[];
+  readonly configuration: Pick<ConfigurationFiles, 'directories' | 'load' | 'remember' | 'recall'>;
   /** The listening control socket, which the daemon takes over. */
   readonly control: number;
   readonly policy: Policy;
@@ -53,6 +50,8 @@ export class Daemon {
   #saidNoIdleExit = false;
   #settings = defaultSettings;
   #readStamp = '';
+  /** What the next berthd needs to know the configuration by; undefined when it has to read it. */
+  #memory: string | undefined;
   /** Waits for the ends of the processes that are in the way, by pid. */
   readonly #obstacles = new Map<number, { watch: Watch; pidfd: number }>();
   /** What has been said of sockets that cannot be held, so that a retry does not say it again. */
@@ -69,14 +68,17 @@ export class Daemon {
   /** Holds all that can be held, opens the control socket, and says READY=1. */
   start(): void {
     const { control, policy, notifier, log, vault } = this.#options;
+    let memory: string | undefined;
     try {
-      this.#table.restore(recover(vault?.passed ?? []));
+      const recovered = recover(vault?.passed ?? []);
+      this.#table.restore(recovered.stored);
+      memory = recovered.memory;
     } catch (error) {
       // Better to begin anew than to hold what nobody can be handed.
       log.err(`what an earlier berthd held is lost: ${messageOf(error)}`);
     }
     this.#claims.recover();
-    this.#configure();
+    if (!this.#recall(memory)) this.#configure();
     const context: MethodContext = {
       table: this.#table,
       claims: this.#claims,
@@ -97,8 +99,9 @@ export class Daemon {
         log.warning(message);
       },
     });
-    notifier.ready(this.#summary());
-    log.info(this.#summary());
+    const summary = this.#summary();
+    notifier.ready(summary);
+    log.info(summary);
     this.#awaitIdleness();
     if (notifier.watchdogInterval > 0) {
       this.#watchdogTimer = setInterval(() => {
@@ -132,15 +135,40 @@ export class Daemon {
     if (this.#vault === undefined) this.#table.apply([], new Set(), () => false);
   }
 
+  /**
+   * True when the files are as they were when the vault was written. Then what it holds is what is configured, all of it,
+   * and nothing is left to do; reading 10,000 files would take a second.
+   */
+  #recall(memory: string | undefined): boolean {
+    const { configuration, vault } = this.#options;
+    // Of several vaults only one counts, and saving is what removes the others.
+    if (memory === undefined || vault?.passed.length !== 1) return false;
+    const readStamp = this.#stampOfFiles();
+    const settings = configuration.recall(memory);
+    if (settings === undefined) return false;
+    this.#readStamp = readStamp;
+    this.#memory = memory;
+    this.#use(settings);
+    return true;
+  }
+
+  #use(settings: Settings): void {
+    this.#settings = settings;
+    this.#options.log.level = settings.logLevel;
+  }
+
   #configure(): { mistakes: string[] } {
-    const { load, log } = this.#options;
+    const { configuration, log } = this.#options;
     this.#readStamp = this.#stampOfFiles();
-    const loaded = load();
+    const loaded = configuration.load();
     const mistakes = loaded.mistakes.map(formatMistake);
     for (const mistake of mistakes) log.err(mistake);
     for (const note of loaded.notes ?? []) log.notice(formatMistake(note));
-    this.#settings = loaded.settings;
-    log.level = loaded.settings.logLevel;
+    this.#use(loaded.settings);
+    native.makeRoom(
+      this.#options.control,
+      loaded.reservations.reduce((sum, { sockets }) => sum + sockets.length, 0),
+    );
     withReserve(() => {
       const keep = loaded.complete
         ? loaded.broken
@@ -149,13 +177,15 @@ export class Daemon {
     });
     this.#claims.forget((name) => this.#table.get(name) !== undefined);
     this.#afterHolding();
+    const clean = mistakes.length === 0 && loaded.broken.length === 0 && loaded.complete;
+    this.#memory = clean && this.#vault !== undefined ? configuration.remember() : undefined;
     this.#save();
     return { mistakes };
   }
 
   /** Tells whether anything may have come since it was read last: a file changes the directory that it is in. */
   #stampOfFiles(): string {
-    return this.#options.directories
+    return this.#options.configuration.directories
       .map((directory) => String(statSync(directory, { bigint: true, throwIfNoEntry: false })?.mtimeNs))
       .join();
   }
@@ -192,17 +222,23 @@ export class Daemon {
   }
 
   #retry(): void {
-    const before = this.#heldCount();
+    const before = this.#table.count().held;
     withReserve(() => {
       this.#table.hold();
     });
     this.#afterHolding();
-    if (this.#heldCount() !== before) this.#save();
+    if (this.#table.count().held !== before) this.#save();
     this.#options.notifier.status(this.#summary());
   }
 
   #save(): void {
-    this.#vault?.save(this.#table.stored());
+    const { wanted, held } = this.#table.count();
+    try {
+      this.#vault?.save(this.#table.stored(), wanted === held ? this.#memory : undefined);
+    } catch (error) {
+      // Without a descriptor to spare, say. What was stored before is there yet.
+      this.#options.log.err(`cannot store the sockets with the manager: ${messageOf(error)}`);
+    }
   }
 
   /** Says what is new about sockets that cannot be held, and arranges for the next try. */
@@ -254,15 +290,9 @@ export class Daemon {
     return [...this.#complaints];
   }
 
-  #heldCount(): number {
-    return [...this.#table.slots()].filter(({ socket }) => socket !== undefined).length;
-  }
-
   #summary(): string {
-    const reservations = [...this.#table.entries()].length;
-    const held = this.#heldCount();
-    const missing = [...this.#table.slots()].length - held;
-    const rest = missing === 0 ? '' : `; ${missing} cannot be held`;
-    return `Holding ${count(held, 'socket')} of ${count(reservations, 'reservation')}${rest}`;
+    const { wanted, held } = this.#table.count();
+    const rest = wanted === held ? '' : `; ${wanted - held} cannot be held`;
+    return `Holding ${count(held, 'socket')} of ${count(this.#table.size, 'reservation')}${rest}`;
   }
 }

@@ -41,12 +41,11 @@ function look(): void {
   waiting.clear();
   timer = undefined;
   const start = performance.now();
-  const holders = processesWithSockets(new Set(searches.flatMap(({ inodes }) => [...inodes])));
+  const holders = processesWithSockets(new Set(searches.flatMap(({ inodes }) => [...inodes])), process.pid);
   const end = performance.now();
   notBefore = end + (end - start) * (share - 1);
   for (const { inodes, found } of searches) {
     const pids = new Set([...inodes].flatMap((inode) => holders.get(inode) ?? []));
-    pids.delete(process.pid);
     found([...pids]);
   }
 }

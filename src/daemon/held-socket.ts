@@ -1,6 +1,6 @@
-import { closeSync, existsSync, fstatSync } from 'node:fs';
+import { closeSync, existsSync } from 'node:fs';
 import type { BoundAddress } from '../native/index.js';
-import { constant, native } from '../native/index.js';
+import { constant, Listening, native, ReuseAddr, ReusePort } from '../native/index.js';
 import { BerthError, isSystemError, messageOf } from '../model/errors.js';
 import type { Reservation, SocketOptions, SocketSpec, WhileStopped } from '../model/reservation.js';
 import { describeSocket } from '../model/reservation.js';
@@ -54,17 +54,22 @@ function resolveAddress({ address }: SocketSpec): BoundAddress {
  */
 export class HeldSocket {
   #request: HoldRequest;
-  readonly address: BoundAddress;
+  #address: BoundAddress | undefined;
   #fd: number;
   #inode: number;
   /** What the kernel refused of its options, for the log. */
   readonly warnings: string[] = [];
 
-  private constructor(request: HoldRequest, address: BoundAddress, open: (socket: HeldSocket) => number) {
+  /** Without an address it is the one that the socket has. */
+  private constructor(
+    request: HoldRequest,
+    address: BoundAddress | undefined,
+    open: (socket: HeldSocket) => number,
+  ) {
     this.#request = request;
-    this.address = address;
+    this.#address = address;
     this.#fd = open(this);
-    this.#inode = fstatSync(this.#fd).ino;
+    this.#inode = native.inode(this.#fd);
   }
 
   /**
@@ -86,7 +91,11 @@ export class HeldSocket {
 
   /** Takes a descriptor over that an earlier berthd bound by this request, in whatever state it is. */
   static adopt(request: HoldRequest, fd: number): HeldSocket {
-    return new HeldSocket(request, native.getsockname(fd), () => fd);
+    return new HeldSocket(request, undefined, () => fd);
+  }
+
+  get address(): BoundAddress {
+    return (this.#address ??= native.getsockname(this.#fd));
   }
 
   /** Lent for a handoff: it stays berthd's. */
@@ -103,7 +112,7 @@ export class HeldSocket {
   }
 
   get listening(): boolean {
-    return this.#isStream && this.#get('SO_ACCEPTCONN') !== 0;
+    return (native.sharing(this.#fd) & Listening) !== 0;
   }
 
   describe(): string {
@@ -154,7 +163,14 @@ export class HeldSocket {
 
   /** Whether it is lent at this moment. */
   get lent(): boolean {
-    return this.#isInet && !this.listening && this.#get('SO_REUSEADDR') !== 0;
+    return this.#isInet && (native.sharing(this.#fd) & (ReuseAddr | Listening)) === ReuseAddr;
+  }
+
+  /** True of a TCP socket on which rest() would change nothing. Of another one it is not known. */
+  get resting(): boolean {
+    const { spec, options, whileStopped } = this.#request;
+    if (spec.type !== 'stream' || whileStopped !== 'refuse' || !this.#isInet) return false;
+    return native.sharing(this.#fd) === (options.reusePort ? ReusePort : 0);
   }
 
   /** The service has stopped: clients are refused, or wait for its next start. The port stays bound throughout. */
@@ -183,7 +199,8 @@ export class HeldSocket {
   }
 
   get #isInet(): boolean {
-    return this.address.family === 'inet' || this.address.family === 'inet6';
+    const { family } = this.#request.spec.address;
+    return family !== 'unix' && family !== 'abstract';
   }
 
   #get(option: string): number {
@@ -286,7 +303,7 @@ export class HeldSocket {
       this.#fd = this.#open([]);
       closeSync(placeholder);
     }
-    this.#inode = fstatSync(this.#fd).ino;
+    this.#inode = native.inode(this.#fd);
   }
 }
 

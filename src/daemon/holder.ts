@@ -16,9 +16,7 @@ export interface Holder {
 export function findHolder(spec: SocketSpec): Holder | undefined {
   const inodes = new Set(inodesOn(spec));
   if (inodes.size === 0) return undefined;
-  const pid = [...processesWithSockets(inodes).values()]
-    .flat()
-    .find((candidate) => candidate !== process.pid);
+  const [pid] = [...processesWithSockets(inodes, process.pid).values()].flat();
   return pid === undefined ? undefined : { pid, description: describeProcess(nameProcess(pid)) };
 }
 

@@ -43,14 +43,30 @@ export class Table {
     for (const { slots } of this.#entries.values()) yield* slots;
   }
 
+  /** How many sockets are wanted, and how many of them are held. */
+  count(): { wanted: number; held: number } {
+    let wanted = 0;
+    let held = 0;
+    for (const { slots } of this.#entries.values()) {
+      wanted += slots.length;
+      for (const { socket } of slots) if (socket !== undefined) held++;
+    }
+    return { wanted, held };
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
   /** Begins with what an earlier berthd held. Takes the descriptors over. */
   restore(stored: readonly Stored[]): void {
+    const changed = Date.now();
     for (const { reservation, fds } of stored) {
       const slots = holdRequests(reservation).map((request, index): Slot => {
         const fd = fds[index];
         return fd === undefined ? { request } : { request, socket: HeldSocket.adopt(request, fd) };
       });
-      this.#entries.set(reservation.name, { reservation, slots, changed: Date.now() });
+      this.#entries.set(reservation.name, { reservation, slots, changed });
     }
   }
 

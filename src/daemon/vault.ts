@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs';
 import { BerthError } from '../model/errors.js';
-import type { Reservation, SocketSpec } from '../model/reservation.js';
+import type { Reservation, SocketOptions, SocketSpec } from '../model/reservation.js';
 import { constant, maxFdsPerMessage, native } from '../native/index.js';
 import type { FdStore } from '../systemd/fd-store.js';
 import type { PassedFd } from '../systemd/listen-fds.js';
@@ -9,20 +9,31 @@ import type { PassedFd } from '../systemd/listen-fds.js';
  * All held sockets as undelivered messages in the queue of one AF_UNIX socket, which PID 1 keeps: they outlive berthd,
  * and PID 1, whose fd store grows quadratically, keeps one descriptor for any number of them (docs/design.md).
  *
- * Each packet is JSON with its descriptors: those of its entries' sockets, in order.
+ * Each packet is JSON with its descriptors: those of its entries' sockets, in order. An entry without options has those of
+ * the one before. The last ones may have no entries but
+ * parts of a text that is passed on with the sockets.
  */
 interface VaultPacket {
   readonly berthVault: typeof formatVersion;
   readonly index: number;
   readonly total: number;
   /** Reservations as they were configured, each with those of its sockets that come with this packet. */
-  readonly entries: readonly Reservation[];
+  readonly entries: readonly PacketEntry[];
+  readonly memory?: string;
 }
+
+type PacketEntry = Omit<Reservation, 'options'> & { readonly options?: SocketOptions };
 
 /** A reservation with the sockets of it that are held, and a descriptor for each. */
 export interface Stored {
   readonly reservation: Reservation;
   readonly fds: readonly number[];
+}
+
+/** What an earlier berthd left: its sockets, and what it wanted its successor to know besides. */
+export interface Recovered {
+  readonly stored: readonly Stored[];
+  readonly memory: string | undefined;
 }
 
 const formatVersion = 1;
@@ -36,7 +47,7 @@ export class Vault {
   #generation: number;
   #stored: string[];
 
-  /** `passed` are the vaults that the manager passed at the start; they are replaced by the first save. */
+  /** `passed` are the vaults that the manager passed at the start; the next save replaces them. */
   constructor(store: FdStore, passed: readonly PassedFd[]) {
     this.#store = store;
     this.#stored = passed.map(({ name }) => name);
@@ -47,8 +58,8 @@ export class Vault {
    * Stores what is held now and then removes what was stored before. A crash in between leaves both, of which the newest
    * complete one counts.
    */
-  save(reservations: readonly Stored[]): void {
-    const vault = fill(packetsOf(reservations));
+  save(reservations: readonly Stored[], memory: string | undefined): void {
+    const vault = fill([...packetsOf(reservations), ...memoryPackets(memory ?? '')]);
     const name = `${namePrefix}${++this.#generation}`;
     try {
       this.#store.store(name, vault);
@@ -73,7 +84,7 @@ function generationOf({ name }: { readonly name: string }): number {
  * caller's. Reading takes nothing out: what PID 1 keeps stays whole until the next save, so a crash meanwhile loses
  * nothing.
  */
-export function recover(passed: readonly PassedFd[]): Stored[] {
+export function recover(passed: readonly PassedFd[]): Recovered {
   const newestFirst = [...passed].sort((a, b) => generationOf(b) - generationOf(a));
   try {
     for (const { fd } of newestFirst) {
@@ -81,22 +92,35 @@ export function recover(passed: readonly PassedFd[]): Stored[] {
       if (found !== undefined) return found;
     }
     if (newestFirst.length > 0) throw new BerthError('Failed', 'no vault that was stored is complete');
-    return [];
+    return { stored: [], memory: undefined };
   } finally {
     for (const { fd } of newestFirst) closeSync(fd);
   }
 }
 
 interface Contents {
-  readonly entries: Reservation[];
+  readonly entries: PacketEntry[];
   readonly fds: number[];
+  readonly memory?: string;
+}
+
+function memoryPackets(memory: string): Contents[] {
+  const parts = Math.ceil(memory.length / maxPacketBytes);
+  return Array.from({ length: parts }, (_, index) => ({
+    entries: [],
+    fds: [],
+    memory: memory.slice(index * maxPacketBytes, (index + 1) * maxPacketBytes),
+  }));
 }
 
 function packetsOf(reservations: readonly Stored[]): Contents[] {
   let current: Contents = { entries: [], fds: [] };
   let bytes = 0;
+  let optionsBefore = '';
   const packets = [current];
   for (const { reservation, fds } of reservations) {
+    const { options, ...others } = reservation;
+    const optionsText = JSON.stringify(options);
     let sockets: SocketSpec[] | undefined;
     for (const [index, socket] of reservation.sockets.entries()) {
       const fd = fds[index];
@@ -104,12 +128,16 @@ function packetsOf(reservations: readonly Stored[]): Contents[] {
       if (current.fds.length === maxFdsPerMessage || bytes > maxPacketBytes) {
         packets.push((current = { entries: [], fds: [] }));
         bytes = 0;
+        optionsBefore = '';
         sockets = undefined;
       }
       if (sockets === undefined) {
         sockets = [];
-        current.entries.push({ ...reservation, sockets });
-        bytes += JSON.stringify({ ...reservation, sockets }).length;
+        const entry =
+          optionsText === optionsBefore ? { ...others, sockets } : { ...others, options, sockets };
+        optionsBefore = optionsText;
+        current.entries.push(entry);
+        bytes += JSON.stringify(entry).length;
       }
       sockets.push(socket);
       current.fds.push(fd);
@@ -125,8 +153,8 @@ function fill(packets: readonly Contents[]): number {
   try {
     // All packets are queued at once, and the sender's buffer has to hold them.
     native.setOption(writer, constant('SOL_SOCKET'), constant('SO_SNDBUFFORCE'), 0x3fffffff);
-    for (const [index, { entries, fds }] of packets.entries()) {
-      const packet: VaultPacket = { berthVault: formatVersion, index, total: packets.length, entries };
+    for (const [index, { fds, ...contents }] of packets.entries()) {
+      const packet: VaultPacket = { berthVault: formatVersion, index, total: packets.length, ...contents };
       if (!native.send(writer, Buffer.from(JSON.stringify(packet)), fds)) {
         throw new BerthError('Failed', 'the vault is full');
       }
@@ -141,8 +169,9 @@ function fill(packets: readonly Contents[]): number {
 }
 
 /** Undefined, with nothing kept, when a packet is missing. */
-function read(vault: number): Stored[] | undefined {
+function read(vault: number): Recovered | undefined {
   const found = new Map<string, { reservation: Reservation; fds: number[] }>();
+  let memory = '';
   native.setOption(vault, constant('SOL_SOCKET'), constant('SO_PEEK_OFF'), 0);
   for (let index = 0; ; index++) {
     const received = native.receive(vault, true, constant('MSG_PEEK'));
@@ -152,16 +181,23 @@ function read(vault: number): Stored[] | undefined {
       for (const { fds } of found.values()) fds.forEach(closeSync);
       return undefined;
     }
+    if (index === 0) native.makeRoom(vault, packet.total * maxFdsPerMessage);
     let next = 0;
-    for (const part of packet.entries) {
-      const before = found.get(part.name);
-      const fds = received.fds.slice(next, (next += part.sockets.length));
-      found.set(part.name, {
-        reservation: { ...part, sockets: [...(before?.reservation.sockets ?? []), ...part.sockets] },
+    let options: SocketOptions | undefined;
+    for (const entry of packet.entries) {
+      options = entry.options ?? options;
+      if (options === undefined) throw new Error('the first entry of a packet has options');
+      const { name, sockets } = entry;
+      const fds = received.fds.slice(next, (next += sockets.length));
+      const before = found.get(name);
+      found.set(name, {
+        reservation: { ...entry, options, sockets: [...(before?.reservation.sockets ?? []), ...sockets] },
         fds: [...(before?.fds ?? []), ...fds],
       });
     }
-    if (index === packet.total - 1) return [...found.values()];
+    memory += packet.memory ?? '';
+    if (index === packet.total - 1)
+      return { stored: [...found.values()], memory: memory === '' ? undefined : memory };
   }
 }
 

@@ -2,7 +2,6 @@ import type { Mistake, Reservation } from '../model/reservation.js';
 import { sharedSockets } from '../config/conflicts.js';
 import { loadConfiguration, type Configuration } from '../config/load.js';
 import type { Services } from '../config/services.js';
-import { ReadError } from '../config/source.js';
 import type { UnitSearch } from '../systemd/unit-search.js';
 import { reservationsInUnits, type UnitReservations } from './unit-reservations.js';
 
@@ -18,8 +17,7 @@ export function loadReservations(
   services: Services,
 ): AllReservations {
   const configuration = loadConfiguration(search.source, directories, services);
-  const inUnits = reservationsInUnits(search, services);
-  const all = addUnits(configuration, inUnits, (name) => isMasked(search, directories, name));
+  const all = addUnits(configuration, reservationsInUnits(search, services));
   // An alias would never be what a claimant's cgroup says.
   return {
     ...all,
@@ -28,16 +26,12 @@ export function loadReservations(
 }
 
 /** Of one name, the file of berth's counts and not the unit: it is where an administrator overrides a package. */
-export function addUnits(
-  configuration: Configuration,
-  inUnits: UnitReservations,
-  isMasked: (name: string) => boolean,
-): AllReservations {
+export function addUnits(configuration: Configuration, inUnits: UnitReservations): AllReservations {
   const notes: Mistake[] = [];
   const own = new Map(configuration.reservations.map((each) => [each.name, each.at.file]));
   for (const name of configuration.broken) if (!own.has(name)) own.set(name, `${name}.conf`);
   const kept = inUnits.reservations.filter(({ name, at }) => {
-    const file = own.get(name) ?? (isMasked(name) ? `the mask ${name}.conf` : undefined);
+    const file = own.get(name) ?? (configuration.masked.has(name) ? `the mask ${name}.conf` : undefined);
     if (file !== undefined)
       notes.push({
         ...at,
@@ -60,19 +54,4 @@ export function addUnits(
     broken: [...broken],
     notes,
   };
-}
-
-/** Whether a link to /dev/null or an empty file stands for that name in the first directory that has one. */
-function isMasked({ source }: UnitSearch, directories: readonly string[], name: string): boolean {
-  for (const directory of directories) {
-    try {
-      const bytes = source.read(`${directory}/${name}.conf`);
-      if (bytes !== undefined) return bytes.length === 0;
-    } catch (error) {
-      // loadConfiguration has said why it cannot be read.
-      if (error instanceof ReadError) return false;
-      throw error;
-    }
-  }
-  return false;
 }

@@ -1,4 +1,5 @@
 import * as fs from 'node:fs';
+import * as path from 'node:path';
 import { resolveLinks, disk } from '../config/disk.js';
 import { ReadError } from '../config/source.js';
 import type { Inputs } from './inputs.js';
@@ -17,8 +18,9 @@ const settledMs = 50;
  */
 export function stamps(inputs: Inputs, root: string, since: number): string | undefined {
   const lines: string[] = [];
+  const files = new Set(inputs.files);
   for (const directory of inputs.directories) lines.push(`D ${directoryHash(root + directory)} ${directory}`);
-  for (const file of withTargets(inputs.files, root)) {
+  for (const file of files) {
     const stat = fs.lstatSync(root + file, { bigint: true, throwIfNoEntry: false });
     if (stat === undefined) {
       lines.push(`M ${file}`);
@@ -26,25 +28,23 @@ export function stamps(inputs: Inputs, root: string, since: number): string | un
     }
     // A directory on the way to a file was looked at because it could be a link. What is in it comes and goes.
     if (stat.isDirectory()) continue;
+    // The set grows while it is walked through.
+    if (stat.isSymbolicLink()) addTarget(files, file, root);
     if (Math.max(Number(stat.mtimeMs), Number(stat.ctimeMs)) > since - settledMs) return undefined;
     lines.push(`F ${stat.mtimeNs} ${stat.ctimeNs} ${stat.size} ${stat.ino} ${file}`);
   }
   return lines.some((line) => line.includes('\n')) ? undefined : lines.map((line) => `${line}\n`).join('');
 }
 
-/** The files, and where the links among them lead; not /dev/null, whose times are those of the boot. */
-function withTargets(files: ReadonlySet<string>, root: string): Set<string> {
-  const all = new Set(files);
-  for (const file of files) {
-    if (disk.link(root + file) === undefined) continue;
-    try {
-      const target = resolveLinks(disk, file, root);
-      if (target !== '/dev/null') all.add(target);
-    } catch (error) {
-      if (!(error instanceof ReadError)) throw error;
-    }
+/** Adds where a link leads, at once and in the end, but for /dev/null, whose times are those of the boot. */
+function addTarget(files: Set<string>, link: string, root: string): void {
+  try {
+    const next = path.resolve(path.dirname(link), disk.link(root + link) ?? '');
+    for (const target of [next, resolveLinks(disk, link, root)])
+      if (target !== '/dev/null') files.add(target);
+  } catch (error) {
+    if (!(error instanceof ReadError)) throw error;
   }
-  return all;
 }
 
 /** Which entries a directory has, of those that can mean something: a sum of hashes, in any order, and their number. */

@@ -39,6 +39,11 @@ export const Readable = 1;
 export const Writable = 2;
 export const Prioritized = 8;
 
+/** The bits of Native.sharing. */
+export const ReuseAddr = 1;
+export const ReusePort = 2;
+export const Listening = 4;
+
 /**
  * The calls that Node has no face for. A failed one throws a SystemError. Descriptors are plain numbers, all
  * close-on-exec; whoever gets one from here owns it and closes it with fs.closeSync.
@@ -63,6 +68,10 @@ export interface Native {
   getsockname(fd: number): BoundAddress;
   setOption(fd: number, level: number, name: number, value: number): void;
   getOption(fd: number, level: number, name: number): number;
+  /** What /proc calls a socket by. */
+  inode(fd: number): number;
+  /** SO_REUSEADDR, SO_REUSEPORT and SO_ACCEPTCONN, as the bits ReuseAddr, ReusePort and Listening. */
+  sharing(fd: number): number;
   setTextOption(fd: number, level: number, name: number, value: string): void;
   /** Drops all datagrams before they are queued, until detachDrop. */
   attachDrop(fd: number): void;
@@ -80,18 +89,25 @@ export interface Native {
   /** Undefined when nothing is there; empty data at the end. */
   receive(fd: number, takeFds: boolean, flags: number): Packet | undefined;
   duplicate(fd: number): number;
+  /** Makes room for descriptors up to that number at once; `fd` is any open one. It is faster, nothing more. */
+  makeRoom(fd: number, count: number): void;
   peer(fd: number): Credentials;
   /** A pidfd of the peer; undefined when it is gone. */
   peerPidfd(fd: number, pid: number): number | undefined;
   pidfdOpen(pid: number): number | undefined;
-  /** Pairs of pid and inode, flat: a pair for each descriptor of one of these sockets that may be seen in /proc. */
-  socketHolders(inodes: readonly number[]): number[];
+  /**
+   * Pairs of pid and inode, flat: a pair for each descriptor of one of these sockets that may be seen in /proc, but for
+   * those of the process `except` (0 for none).
+   */
+  socketHolders(inodes: readonly number[], except: number): number[];
   userId(name: string): number | undefined;
   groupId(name: string): number | undefined;
   watch(fd: number, events: number, callback: (events: number) => void): Watch;
   rewatch(watch: Watch, events: number): void;
   unwatch(watch: Watch): void;
   socketsOn(protocol: number, port: number): DiagSocket[];
+  /** Whether all that the text of src/generator/stamps.ts tells of is still so. */
+  stampsHold(stamps: Buffer): boolean;
 }
 
 /** The most descriptors that one message carries (SCM_MAX_FD). */

@@ -7,6 +7,8 @@ import { benchList } from './list.js';
 import { benchRate } from './rate.js';
 import { formatSection, missed } from './report.js';
 import type { Section } from './report.js';
+import { benchReload } from './reload.js';
+import { benchRestart } from './restart.js';
 import { benchScale } from './scale.js';
 
 const sections: Readonly<Record<string, () => Promise<Section>>> = {
@@ -14,6 +16,8 @@ const sections: Readonly<Record<string, () => Promise<Section>>> = {
   rate: benchRate,
   scale: benchScale,
   list: benchList,
+  restart: benchRestart,
+  reload: benchReload,
 };
 
 const usage = `usage: npm run bench -- [SECTION...] [--json FILE]

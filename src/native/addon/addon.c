@@ -7,5 +7,6 @@ NAPI_MODULE_INIT() {
     init_processes(env, exports);
     init_watch(env, exports);
     init_diag(env, exports);
+    init_stamps(env, exports);
     return exports;
 }

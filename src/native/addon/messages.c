@@ -113,6 +113,20 @@ static napi_value duplicate_fd(napi_env env, napi_callback_info info) {
     return copy < 0 ? throw_errno(env, errno, "dup") : make_int(env, copy);
 }
 
+/* makeRoom(fd, count): room for descriptors up to that number, as far as RLIMIT_NOFILE allows. The kernel enlarges the
+ * table by doubling it, and in a process with threads each time waits for others to be done with the old one
+ * (synchronize_rcu in expand_fdtable, fs/file.c): better once than often. */
+static napi_value make_room(napi_env env, napi_callback_info info) {
+    napi_value args[2];
+    int fd, count;
+    if (!get_args(env, info, 2, args) || !get_int(env, args[0], &fd) || !get_int(env, args[1], &count))
+        return NULL;
+    int highest = fcntl(fd, F_DUPFD_CLOEXEC, count);
+    if (highest >= 0)
+        close(highest);
+    return make_undefined(env);
+}
+
 /* socketpair(type): both ends close-on-exec and the caller's. */
 static napi_value make_pair(napi_env env, napi_callback_info info) {
     napi_value args[1];
@@ -130,6 +144,7 @@ void init_messages(napi_env env, napi_value exports) {
         {"sendWaiting", send_waiting},
         {"receive", receive_message},
         {"duplicate", duplicate_fd},
+        {"makeRoom", make_room},
         {"socketpair", make_pair},
     };
     export_functions(env, exports, functions, COUNT(functions));

@@ -52,6 +52,7 @@ void init_messages(napi_env env, napi_value exports);
 void init_processes(napi_env env, napi_value exports);
 void init_watch(napi_env env, napi_value exports);
 void init_diag(napi_env env, napi_value exports);
+void init_stamps(napi_env env, napi_value exports);
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -128,19 +128,20 @@ static bool get_inodes(napi_env env, napi_value list, struct search *search) {
     return true;
 }
 
-/* socketHolders(inodes): [pid, inode, pid, inode, ...], a pair for each descriptor of one of these sockets that a process
- * which we may look at (ptrace(2)) has. Half of what it takes by way of node:fs, and no claim is served meanwhile. */
+/* socketHolders(inodes, except): [pid, inode, pid, inode, ...], a pair for each descriptor of one of these sockets that a
+ * process which we may look at (ptrace(2)) has, without those of the process `except`. Half of what it takes by way of node:fs, and no claim is served meanwhile. */
 static napi_value socket_holders(napi_env env, napi_callback_info info) {
     struct search search = {.env = env};
-    napi_value args[1], result = NULL;
+    napi_value args[2], result = NULL;
     DIR *proc = NULL;
-    if (get_args(env, info, 1, args) && get_inodes(env, args[0], &search) &&
+    int except;
+    if (get_args(env, info, 2, args) && get_int(env, args[1], &except) && get_inodes(env, args[0], &search) &&
         napi_create_array(env, &search.found) == napi_ok) {
         if ((proc = opendir("/proc")) == NULL) {
             result = throw_errno(env, errno, "opendir");
         } else {
             for (struct dirent *entry; (entry = readdir(proc)) != NULL;)
-                if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
+                if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && atoi(entry->d_name) != except)
                     search_process(&search, dirfd(proc), entry->d_name);
             closedir(proc);
             result = search.found;

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "napi.h"
 
@@ -146,6 +147,34 @@ static napi_value get_option(napi_env env, napi_callback_info info) {
     return make_int(env, value);
 }
 
+/* inode(fd): what /proc calls the socket by. */
+static napi_value inode_of(napi_env env, napi_callback_info info) {
+    struct stat status;
+    napi_value args[1];
+    int fd;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    return fstat(fd, &status) < 0 ? throw_errno(env, errno, "fstat") : make_int(env, (int64_t)status.st_ino);
+}
+
+/* sharing(fd): [SO_REUSEADDR, SO_REUSEPORT, SO_ACCEPTCONN] as bits 1, 2 and 4, in one call because it is asked of
+ * thousands of sockets at once. */
+static napi_value sharing_of(napi_env env, napi_callback_info info) {
+    static const int names[] = {SO_REUSEADDR, SO_REUSEPORT, SO_ACCEPTCONN};
+    napi_value args[1];
+    int fd, bits = 0;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    for (size_t i = 0; i < COUNT(names); i++) {
+        int value = 0;
+        socklen_t length = sizeof value;
+        if (getsockopt(fd, SOL_SOCKET, names[i], &value, &length) < 0)
+            return throw_errno(env, errno, "getsockopt");
+        bits |= (value != 0) << i;
+    }
+    return make_int(env, bits);
+}
+
 static napi_value set_text_option(napi_env env, napi_callback_info info) {
     napi_value args[4];
     char text[64];
@@ -267,6 +296,8 @@ void init_sockets(napi_env env, napi_value exports) {
         {"getsockname", socket_name},
         {"setOption", set_option},
         {"getOption", get_option},
+        {"inode", inode_of},
+        {"sharing", sharing_of},
         {"setTextOption", set_text_option},
         {"attachDrop", attach_drop},
         {"detachDrop", detach_drop},

@@ -1,0 +1,73 @@
+/* Whether anything has changed since src/generator/stamps.ts noted how it was. The addon has this file, too. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "generator.h"
+
+/* As in stamps.ts: the names that can mean something, in any order. */
+static bool directory_is(const char *path, uint32_t hash, unsigned long count) {
+    DIR *directory = opendir(below_root(path));
+    for (const struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
+        const char *name = entry->d_name, *dot = strrchr(name, '.');
+        if (name[0] == '.' || dot == NULL)
+            continue;
+        if (strcmp(dot, ".conf") != 0 && strcmp(dot, ".service") != 0 && strcmp(dot, ".socket") != 0 && strcmp(dot, ".d") != 0)
+            continue;
+        uint32_t one = 0x811c9dc5;
+        for (; *name != '\0'; name++)
+            one = (one ^ (unsigned char)*name) * 0x01000193;
+        hash -= one;
+        count--;
+    }
+    if (directory != NULL)
+        closedir(directory);
+    return hash == 0 && count == 0;
+}
+
+static bool file_is(const char *path, const unsigned long long stamp[4]) {
+    struct stat now;
+    return lstat(below_root(path), &now) == 0 && stamp[2] == (unsigned long long)now.st_size && stamp[3] == now.st_ino &&
+           stamp[0] == (unsigned long long)now.st_mtim.tv_sec * 1000000000 + (unsigned long long)now.st_mtim.tv_nsec &&
+           stamp[1] == (unsigned long long)now.st_ctim.tv_sec * 1000000000 + (unsigned long long)now.st_ctim.tv_nsec;
+}
+
+/* Whether the input that a line stands for is as it was. */
+static bool input_is(const char *line) {
+    unsigned long long stamp[4];
+    unsigned long count;
+    struct stat now;
+    uint32_t hash;
+    int path = 0;
+    switch (line[0]) {
+    case 'D':
+        return sscanf(line, "D %x %lu %n", &hash, &count, &path) == 2 && directory_is(line + path, hash, count);
+    case 'F':
+        return sscanf(line, "F %llu %llu %llu %llu %n", &stamp[0], &stamp[1], &stamp[2], &stamp[3], &path) == 4 &&
+               file_is(line + path, stamp);
+    case 'M':
+        /* A directory that has come says nothing: what matters in it has lines of its own. */
+        return lstat(below_root(line + 2), &now) < 0 ? errno == ENOENT || errno == ENOTDIR : S_ISDIR(now.st_mode);
+    default:
+        return false;
+    }
+}
+
+bool is_current(char *stamps) {
+    char *line = stamps;
+    for (char *end; *line != 'O' && *line != 'L' && strcmp(line, "end\n") != 0; line = end + 1) {
+        end = strchr(line, '\n');
+        if (end == NULL)
+            return false;
+        *end = '\0';
+        bool current = input_is(line);
+        *end = '\n';
+        if (!current)
+            return false;
+    }
+    return true;
+}

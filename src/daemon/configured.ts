@@ -1,0 +1,79 @@
+import { disk } from '../config/disk.js';
+import { loadConfiguration, type Configuration } from '../config/load.js';
+import { defaultDirectories } from '../config/search.js';
+import { parseServices } from '../config/services.js';
+import type { Settings } from '../config/settings.js';
+import { ReadError } from '../config/source.js';
+import { recording, type Inputs } from '../generator/inputs.js';
+import { loadReservations, type AllReservations } from '../generator/reservations.js';
+import { stamps } from '../generator/stamps.js';
+import { native } from '../native/index.js';
+import { generatorDirectory, UnitSearch, unitDirectories } from '../systemd/unit-search.js';
+
+/** What one berthd leaves to the next one, so that it need not read again what has not changed since. */
+interface Memory {
+  /** The program and the directories: another one may read the same files in another way. */
+  readonly reader: readonly string[];
+  readonly settings: Settings;
+  readonly stamps: string;
+}
+
+/** Where berthd's configuration comes from. */
+export class ConfigurationFiles {
+  /** The directories of which one changes when the configuration may have changed. */
+  readonly directories: readonly string[];
+  readonly #own: readonly string[] | undefined;
+  readonly #program: string;
+  #last: { readonly inputs: Inputs; readonly since: number; readonly settings: Settings } | undefined;
+
+  /** `own` are directories to read instead of the machine's own, without its unit files; `program` is berthd's file. */
+  constructor(own: readonly string[] | undefined, program: string) {
+    this.directories = own ?? [...defaultDirectories, ...unitDirectories, generatorDirectory];
+    this.#own = own;
+    this.#program = program;
+  }
+
+  load(): Configuration & Partial<Pick<AllReservations, 'notes'>> {
+    const since = Date.now();
+    const { source, inputs } = recording(disk);
+    const services = parseServices(textOf(() => source.read('/etc/services')));
+    const loaded =
+      this.#own === undefined
+        ? loadReservations(new UnitSearch(source), defaultDirectories, services)
+        : loadConfiguration(source, this.#own, services);
+    this.#last = { inputs, since, settings: loaded.settings };
+    return loaded;
+  }
+
+  /** What recall() wants to know of the last load(); undefined when it would prove nothing (see stamps.ts). */
+  remember(): string | undefined {
+    if (this.#last === undefined) return undefined;
+    const { inputs, since, settings } = this.#last;
+    const { directories, files } = inputs;
+    const text = stamps({ directories, files: new Set([...files, this.#program]) }, '', since);
+    if (text === undefined) return undefined;
+    const memory: Memory = { reader: this.#reader, settings, stamps: text };
+    return JSON.stringify(memory);
+  }
+
+  /** The settings, when load() would now give what it gave at that remember(), and undefined when it might not. */
+  recall(remembered: string): Settings | undefined {
+    const { reader, settings, stamps } = JSON.parse(remembered) as Memory;
+    const same = JSON.stringify(reader) === JSON.stringify(this.#reader);
+    return same && native.stampsHold(Buffer.from(stamps)) ? settings : undefined;
+  }
+
+  get #reader(): string[] {
+    return [this.#program, ...this.directories];
+  }
+}
+
+/** Empty when it cannot be read: a machine may be without /etc/services. */
+function textOf(read: () => Uint8Array | undefined): string {
+  try {
+    return Buffer.from(read() ?? []).toString('utf8');
+  } catch (error) {
+    if (error instanceof ReadError) return '';
+    throw error;
+  }
+}
