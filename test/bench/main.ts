@@ -22,8 +22,9 @@ const sections: Readonly<Record<string, () => Promise<Section>>> = {
 
 const usage = `usage: npm run bench -- [SECTION...] [--json FILE]
 
-Measures berth, and s6-fdholderd beside it. Sections: ${Object.keys(sections).join(', ')}; all of them by default, which
-takes about a minute and a half. Ends with 1 when a target is missed.
+Measures berth, and s6-fdholderd beside it. Sections: ${Object.keys(sections).join(', ')}; all of them by
+default, which takes about four minutes. Ends with 1 when a target is missed. Only root can measure restart and reload,
+which boot machines.
 `;
 
 async function main(): Promise<number> {
