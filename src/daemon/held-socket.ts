@@ -183,10 +183,10 @@ export class HeldSocket {
 
   /** Lets go of the address, for good. */
   close(): void {
+    const { address } = this; // a closed descriptor could not be asked any more
     closeSync(this.#fd);
     const { options } = this.#request;
-    if (this.address.family === 'unix' && options.removeOnStop)
-      removePath(this.address.path, options.symlinks);
+    if (address.family === 'unix' && options.removeOnStop) removePath(address.path, options.symlinks);
   }
 
   get #isStream(): boolean {

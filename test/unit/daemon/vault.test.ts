@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { closeSync } from 'node:fs';
+import { describe, it, type TestContext } from 'node:test';
+import type { SocketSpec } from '../../../src/model/reservation.js';
+import { Table } from '../../../src/daemon/table.js';
+import { isVault, recover, Vault, type Stored } from '../../../src/daemon/vault.js';
+import { constant, native } from '../../../src/native/index.js';
+import type { FdStore } from '../../../src/systemd/fd-store.js';
+import type { PassedFd } from '../../../src/systemd/listen-fds.js';
+import { openFds } from '../../support/files.js';
+import { reservation, spec } from '../../support/holds.js';
+import { openSocket, randomLoopback } from '../../support/sockets.js';
+
+/** What PID 1 does: keeps duplicates by name, and passes them to the next berthd. */
+class Manager implements FdStore {
+  readonly kept = new Map<string, number>();
+  readonly log: string[] = [];
+
+  store(name: string, fd: number): void {
+    this.log.push(`store ${name}`);
+    this.kept.set(name, native.duplicate(fd));
+  }
+
+  remove(name: string): void {
+    this.log.push(`remove ${name}`);
+    const fd = this.kept.get(name);
+    this.kept.delete(name);
+    if (fd !== undefined) closeSync(fd);
+  }
+
+  pass(): PassedFd[] {
+    return [...this.kept].map(([name, fd]) => ({ name, fd: native.duplicate(fd) }));
+  }
+}
+
+function manager(t: TestContext): Manager {
+  const made = new Manager();
+  t.after(() => {
+    for (const fd of made.kept.values()) closeSync(fd);
+  });
+  return made;
+}
+
+/** A reservation with so many sockets, which are not bound: the vault does not look at them. */
+function stored(name: string, sockets: number): Stored {
+  const host = randomLoopback();
+  const specs = Array.from({ length: sockets }, (_, index): SocketSpec =>
+    spec('stream', { family: 'inet', host, port: index + 1 }),
+  );
+  return {
+    reservation: reservation(name, specs),
+    fds: specs.map(() => openSocket('stream', 'inet')),
+  };
+}
+
+function closeAll(all: readonly Stored[]): void {
+  for (const { fds } of all) fds.forEach(closeSync);
+}
+
+function inodes(all: readonly Stored[]): number[][] {
+  return all.map(({ fds }) => fds.map((fd) => native.inode(fd)));
+}
+
+describe('the vault', () => {
+  it('gives back every reservation with the same kernel sockets, in as many packets as it takes', (t) => {
+    const before = openFds().size;
+    const store = manager(t);
+    const saved = [stored('one', 1), stored('many', 600), stored('none', 0), stored('more', 252)];
+    new Vault(store, []).save(saved, 'memory');
+    const { stored: found, memory } = recover(store.pass());
+    assert.equal(memory, 'memory');
+    const held = saved.filter(({ fds }) => fds.length > 0);
+    assert.deepEqual(
+      found.map((each) => each.reservation),
+      held.map((each) => each.reservation),
+    );
+    assert.deepEqual(inodes(found), inodes(held));
+    closeAll(found);
+    closeAll(saved);
+    assert.equal(openFds().size, before + 1, 'the one that the manager keeps');
+  });
+
+  it('can be read again: reading takes nothing out', (t) => {
+    const store = manager(t);
+    const saved = [stored('a', 3)];
+    new Vault(store, []).save(saved, undefined);
+    for (let reading = 0; reading < 3; reading++) {
+      const { stored: found } = recover(store.pass());
+      assert.deepEqual(inodes(found), inodes(saved));
+      closeAll(found);
+    }
+    closeAll(saved);
+  });
+
+  it('stores the new one before it removes the old one', (t) => {
+    const store = manager(t);
+    const saved = [stored('a', 1)];
+    const vault = new Vault(store, []);
+    vault.save(saved, undefined);
+    vault.save(saved, undefined);
+    new Vault(store, store.pass()).save(saved, undefined);
+    assert.deepEqual(store.log, [
+      'store vault-1',
+      'store vault-2',
+      'remove vault-1',
+      'store vault-3',
+      'remove vault-2',
+    ]);
+    closeAll(saved);
+  });
+
+  it('counts the newest complete one, whatever a crash has left beside it', (t) => {
+    const store = manager(t);
+    const [old, young] = [[stored('old', 1)], [stored('young', 2)]];
+    new Vault(store, []).save(old, undefined);
+    const first = store.pass();
+    const vault = new Vault(store, first);
+    const remove = store.remove.bind(store);
+    store.remove = () => undefined; // the crash
+    vault.save(young, undefined);
+    store.remove = remove;
+    const { stored: found } = recover(store.pass());
+    assert.deepEqual(inodes(found), inodes(young));
+    closeAll(found);
+
+    const [half, writer] = native.socketpair(constant('SOCK_SEQPACKET'));
+    const packet = { berthVault: 1, index: 0, total: 2, entries: [] };
+    native.send(writer, Buffer.from(JSON.stringify(packet)), []);
+    closeSync(writer);
+    const withHalf = recover([...store.pass(), { name: 'vault-3', fd: half }]).stored;
+    assert.deepEqual(inodes(withHalf), inodes(young));
+    closeAll([...withHalf, ...old, ...young]);
+    first.forEach(({ fd }) => {
+      closeSync(fd);
+    });
+  });
+
+  it('says when none is complete, and keeps no descriptor of it', () => {
+    const before = openFds().size;
+    const [empty, writer] = native.socketpair(constant('SOCK_SEQPACKET'));
+    closeSync(writer);
+    assert.throws(() => recover([{ name: 'vault-1', fd: empty }]), /no vault that was stored is complete/);
+    assert.equal(openFds().size, before);
+  });
+
+  it('is told by its name from other descriptors of the unit', () => {
+    const names = ['vault-1', 'vault-x', 'control', 'vault'];
+    assert.deepEqual(
+      names.filter((name) => isVault({ name, fd: -1 })),
+      ['vault-1'],
+    );
+  });
+
+  it('lets a restored table let go of what is not wanted any more', () => {
+    const before = openFds().size;
+    const table = new Table();
+    table.restore([stored('gone', 2)]);
+    table.apply([], new Set(), () => false);
+    assert.deepEqual([...table.entries()], []);
+    assert.equal(openFds().size, before);
+  });
+});
