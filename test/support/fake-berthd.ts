@@ -24,7 +24,7 @@ export function fakeBerthd(t: TestContext, behaviour: Behaviour): string {
         behaviour(connection, packet?.data.toString() ?? '');
       } catch (error) {
         // A client that has read enough closes.
-        if (!isSystemError(error) || error.code !== 'EPIPE') throw error;
+        if (!isSystemError(error) || !['EPIPE', 'ECONNRESET'].includes(error.code)) throw error;
       } finally {
         closeSync(connection);
       }
