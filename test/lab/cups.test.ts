@@ -17,7 +17,7 @@ function cupsLab(thief: string): LabOptions & { units: Record<string, string> } 
   const atBoot = thiefAtBoot(thief, ['cups.service', 'cups.socket']);
   return {
     ...atBoot,
-    packages: ['cups-daemon', 'cups-client', 'cups-ipp-utils', 'curl'],
+    packages: ['cups-daemon', 'cups-server-common', 'cups-client', 'cups-ipp-utils', 'curl'],
     keep: cupsUnits,
     units: { ...atBoot.units, ...unlimitedStarts },
     files: { '/etc/lab/printers.test': ippRequest },
