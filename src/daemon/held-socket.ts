@@ -343,5 +343,5 @@ export function holdError({ spec }: HoldRequest, error: unknown, holder: string 
 const hints: Readonly<Record<string, string>> = {
   EADDRNOTAVAIL: 'no interface has that address yet; FreeBind=yes binds it all the same',
   EMFILE: 'raise LimitNOFILE= of berth.service',
-  EROFS: 'berth.service may not write there: give it ReadWritePaths= (systemctl edit berth.service)',
+  EROFS: 'berth.service may not write there yet: systemctl daemon-reload, then systemctl restart berth',
 };

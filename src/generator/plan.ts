@@ -35,7 +35,41 @@ export function makePlan(search: UnitSearch, reservations: readonly Reservation[
   }
   const mistakes: Mistake[] = [];
   const units = [...byUnit.keys()].sort().map((id) => planUnit(search, id, byUnit.get(id) ?? [], mistakes));
-  return { units, mistakes };
+  return { units: [...units, ...planBerth(reservations)], mistakes };
+}
+
+/** berthd itself may write nowhere, which is too little for making AF_UNIX sockets in the file system. */
+function planBerth(reservations: readonly Reservation[]): UnitPlan[] {
+  const owners = reservations.filter(({ sockets }) =>
+    sockets.some(({ address }) => address.family === 'unix'),
+  );
+  if (owners.length === 0) return [];
+  const places = owners.flatMap(({ sockets }) =>
+    sockets.flatMap(({ address }) => (address.family === 'unix' ? [placeOf(address.path)] : [])),
+  );
+  const settings = [...new Set(places)].sort().map((place): Setting => {
+    return { section: 'Service', key: 'ReadWritePaths', value: quoteWord(`-${place}`) };
+  });
+  // Of one path in both lists, systemd makes a read-only one: berth.service has /run in this one, and nothing else.
+  if (places.includes('/run')) settings.unshift({ section: 'Service', key: 'ReadOnlyPaths', value: '' });
+  return [
+    {
+      unit: 'berth.service',
+      reservations: owners.map(({ name }) => name),
+      file: { path: `berth.service.d/${dropInName}`, text: dropInText(owners, settings) },
+      notes: [],
+    },
+  ];
+}
+
+/** Below /run directories are made as they are needed; elsewhere a path of ReadWritePaths= has to be there before. */
+function placeOf(socket: string): string {
+  return socket.startsWith('/run/') ? '/run' : path.dirname(socket);
+}
+
+/** A word of systemd.syntax(7) that no specifier is expanded in. */
+function quoteWord(text: string): string {
+  return `"${text.replaceAll(/["\\]/g, '\\$&').replaceAll('%', '%%')}"`;
 }
 
 function planUnit(
