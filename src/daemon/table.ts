@@ -1,8 +1,9 @@
 import { isSystemError } from '../model/errors.js';
 import type { Reservation } from '../model/reservation.js';
 import { findHolder } from './holder.js';
-import { HeldSocket, holdError, holdKey, holdRequests } from './held-socket.js';
-import type { HoldRequest } from './held-socket.js';
+import { HeldSocket } from './held-socket.js';
+import { holdError, holdKey, holdRequests } from './hold-request.js';
+import type { HoldRequest } from './hold-request.js';
 import type { Stored } from './vault.js';
 
 /** One socket of a reservation: held, or the reason why not and who is in the way. */

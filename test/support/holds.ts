@@ -1,5 +1,6 @@
 import type { TestContext } from 'node:test';
-import { HeldSocket, type HoldRequest } from '../../src/daemon/held-socket.js';
+import { HeldSocket } from '../../src/daemon/held-socket.js';
+import type { HoldRequest } from '../../src/daemon/hold-request.js';
 import type {
   Address,
   Reservation,

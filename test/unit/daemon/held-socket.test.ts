@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { closeSync, fstatSync } from 'node:fs';
 import { describe, it, type TestContext } from 'node:test';
-import { HeldSocket, holdKey } from '../../../src/daemon/held-socket.js';
+import { HeldSocket } from '../../../src/daemon/held-socket.js';
+import { holdKey } from '../../../src/daemon/hold-request.js';
 import type { Address, SocketSpec } from '../../../src/model/reservation.js';
 import { constant, native, type BoundAddress } from '../../../src/native/index.js';
 import { openFds } from '../../support/files.js';

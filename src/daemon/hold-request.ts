@@ -1,0 +1,44 @@
+import { BerthError, isSystemError, messageOf } from '../model/errors.js';
+import type { Reservation, SocketOptions, SocketSpec, WhileStopped } from '../model/reservation.js';
+import { describeSocket } from '../model/reservation.js';
+
+/** What is asked of one held socket: a socket of a reservation with the settings that it shares with the others. */
+export interface HoldRequest {
+  readonly spec: SocketSpec;
+  readonly options: SocketOptions;
+  readonly whileStopped: WhileStopped;
+}
+
+export function holdRequests(reservation: Reservation): HoldRequest[] {
+  const { options, whileStopped } = reservation;
+  return reservation.sockets.map((spec) => ({ spec, options, whileStopped }));
+}
+
+/**
+ * What makes two requests the same kernel socket: whatever bind(2) depends on. A request whose key is already held
+ * never needs another bind(2), so a reload keeps its socket.
+ */
+export function holdKey({ spec, options }: HoldRequest): string {
+  const { type, protocol, address } = spec;
+  if (address.family === 'unix' || address.family === 'abstract') return JSON.stringify([type, address]);
+  const { bindIPv6Only, bindToDevice, freeBind, transparent } = options;
+  return JSON.stringify([type, protocol, address, bindIPv6Only, bindToDevice, freeBind, transparent]);
+}
+
+/** `cannot bind 'tcp 127.0.0.1:631': address already in use (EADDRINUSE, held by pid 812 rpcbind)` */
+export function holdError({ spec }: HoldRequest, error: unknown, holder: string | undefined): BerthError {
+  const what = describeSocket(spec);
+  if (!isSystemError(error)) return new BerthError('Failed', `cannot hold '${what}': ${messageOf(error)}`);
+  const details = [error.code, ...(holder === undefined ? [] : [`held by ${holder}`])].join(', ');
+  const hint = hints[error.code];
+  return new BerthError(
+    'Failed',
+    `cannot ${error.syscall} '${what}': ${error.reason ?? error.message} (${details})${hint === undefined ? '' : `; ${hint}`}`,
+  );
+}
+
+const hints: Readonly<Record<string, string>> = {
+  EADDRNOTAVAIL: 'no interface has that address yet; FreeBind=yes binds it all the same',
+  EMFILE: 'raise LimitNOFILE= of berth.service',
+  EROFS: 'berth.service may not write there yet: systemctl daemon-reload, then systemctl restart berth',
+};
