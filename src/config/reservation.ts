@@ -29,7 +29,8 @@ const socketLimit = 10_000;
 /** Nobody reads further, and a file that was never meant for berth would else give one for each line. */
 const mistakeLimit = 100;
 
-const defaults: SocketOptions = {
+/** The defaults of systemd.socket(5). */
+export const defaultOptions: SocketOptions = {
   bindIPv6Only: 'default',
   backlog: 2 ** 32 - 1,
   freeBind: false,
@@ -89,7 +90,7 @@ export function buildReservation(
   const reservation: Reservation = {
     name,
     sockets,
-    options: { ...defaults, ...given(draft.options), symlinks: draft.symlinks },
+    options: { ...defaultOptions, ...given(draft.options), symlinks: draft.symlinks },
     fdName: draft.fdName ?? name,
     unit,
     handoff: draft.handoff ?? 'store',

@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs';
 import { BerthError, messageOf } from '../model/errors.js';
 import type { Reservation } from '../model/reservation.js';
 import { native } from '../native/index.js';
@@ -145,11 +146,17 @@ export class Claims {
     const pidfd = native.pidfdOpen(pid);
     if (pidfd === undefined) return;
     const unit = unitOfProcess(pid);
+    let taken = false;
     this.#follow(reservation, sockets, {
       pid,
       ...(unit === undefined ? {} : { unit }),
-      takePidfd: () => pidfd,
+      takePidfd: () => {
+        taken = true;
+        return pidfd;
+      },
     });
+    // A unit is followed by its cgroup.
+    if (!taken) closeSync(pidfd);
   }
 
   #followUnit(reservation: Reservation, sockets: readonly HeldSocket[]): void {

@@ -287,8 +287,8 @@ export class HeldSocket {
 
 /**
  * Binds so that nothing else is bound there. For streams that may take SO_REUSEADDR, else a connection of before, open or
- * in TIME_WAIT, would be in the way; it goes off again at once: with it, a thief that sets it too could bind and listen.
- * Datagrams never have it: there it would share (socket(7)).
+ * in TIME_WAIT, would be in the way; bindBeside has it on for the call alone: with it, a thief that sets it too could bind
+ * and listen. Datagrams never have it: there it would share (socket(7)).
  */
 function bindAlone(fd: number, address: BoundAddress, spec: SocketSpec, siblings: readonly number[]): void {
   if (address.family !== 'abstract' && siblings.length > 0) {
@@ -300,8 +300,6 @@ function bindAlone(fd: number, address: BoundAddress, spec: SocketSpec, siblings
   } catch (error) {
     const inUse = isSystemError(error) && error.code === 'EADDRINUSE';
     if (!inUse || spec.type === 'datagram' || address.family === 'abstract') throw error;
-    native.setOption(fd, constant('SOL_SOCKET'), constant('SO_REUSEADDR'), 1);
-    native.bind(fd, address);
-    native.setOption(fd, constant('SOL_SOCKET'), constant('SO_REUSEADDR'), 0);
+    native.bindBeside(fd, address, []);
   }
 }

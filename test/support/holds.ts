@@ -9,24 +9,9 @@ import type {
   WhileStopped,
 } from '../../src/model/reservation.js';
 import type { BoundAddress } from '../../src/native/index.js';
+import { defaultOptions } from '../../src/config/reservation.js';
 
-/** The defaults of systemd.socket(5), as src/config gives them. */
-export const defaultOptions: SocketOptions = {
-  bindIPv6Only: 'default',
-  backlog: 2 ** 32 - 1,
-  freeBind: false,
-  transparent: false,
-  reusePort: false,
-  broadcast: false,
-  keepAlive: false,
-  noDelay: false,
-  passCredentials: false,
-  passPacketInfo: false,
-  socketMode: 0o666,
-  directoryMode: 0o755,
-  symlinks: [],
-  removeOnStop: false,
-};
+export { defaultOptions };
 
 export function spec(
   type: SocketSpec['type'],
