@@ -146,17 +146,17 @@ export class Claims {
     const pidfd = native.pidfdOpen(pid);
     if (pidfd === undefined) return;
     const unit = unitOfProcess(pid);
-    let taken = false;
+    const untaken = new Set([pidfd]);
     this.#follow(reservation, sockets, {
       pid,
       ...(unit === undefined ? {} : { unit }),
       takePidfd: () => {
-        taken = true;
+        untaken.delete(pidfd);
         return pidfd;
       },
     });
     // A unit is followed by its cgroup.
-    if (!taken) closeSync(pidfd);
+    for (const fd of untaken) closeSync(fd);
   }
 
   #followUnit(reservation: Reservation, sockets: readonly HeldSocket[]): void {
