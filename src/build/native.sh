@@ -1,5 +1,6 @@
 #!/bin/sh
-# Compiles the addon and the C programs. CFLAGS adds to the flags (the sanitizer run does); CC names the compiler.
+# Compiles the addon and the C programs. CFLAGS adds to the flags of those that are installed, which are then not linked
+# statically (test/sanitized.sh sets it); CC names the compiler.
 set -eu
 cd "$(dirname "$0")/../.."
 : "${CC:=cc}"
@@ -24,7 +25,7 @@ shared='generators/stamps.c generators/files.c'
 if newer build/js/src/native/berth.node $addon/*.c $addon/*.h $shared generators/*.h; then
   # -fanalyzer costs a second and finds leaked descriptors; node's own symbols are resolved when it loads the addon.
   # shellcheck disable=SC2086
-  $CC $warnings $hardening -fanalyzer -fPIC -shared -fvisibility=hidden ${CFLAGS-} \
+  $CC $warnings $hardening -fanalyzer -fPIC -shared -Wl,-z,relro,-z,now -fvisibility=hidden ${CFLAGS-} \
     -Inode_modules/node-api-headers/include -DNAPI_VERSION=9 -o build/js/src/native/berth.node $addon/*.c $shared
   cp build/js/src/native/berth.node build/lib/berth.node
 fi
@@ -54,6 +55,6 @@ for file in $(find test -name '*.c'); do
   program=build/bin/$(basename "$file" .c)
   if newer "$program" "$file"; then
     # shellcheck disable=SC2086
-    $CC $warnings $hardening -fanalyzer ${CFLAGS--static} -o "$program" "$file"
+    $CC $warnings $hardening -fanalyzer -static -o "$program" "$file"
   fi
 done
