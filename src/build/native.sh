@@ -51,10 +51,20 @@ fi
 
 # What the tests, the benchmark and the demonstration run: one program a file, static for units with a root directory of
 # their own.
-for file in $(find test -name '*.c'); do
+for file in $(find test -name '*.c' ! -path 'test/fuzz/*'); do
   program=build/bin/$(basename "$file" .c)
   if newer "$program" "$file"; then
     # shellcheck disable=SC2086
     $CC $warnings $hardening -fanalyzer -static -o "$program" "$file"
   fi
+done
+
+# Of a parser and what calls it with whatever there is, built to find what it does wrong.
+targets=test/fuzz/targets
+for file in $targets/*.c; do
+  program=build/bin/fuzz-$(basename "$file" .c)
+  [ "$file" != $targets/driver.c ] && newer "$program" "$file" $targets/driver.c $claim/*.c $claim/*.h $guard/*.c $guard/*.h || continue
+  # shellcheck disable=SC2086
+  $CC $warnings -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -o "$program" \
+    "$file" $targets/driver.c
 done
