@@ -26,10 +26,13 @@ static void send_packet(int fd, int passed, const uint8_t *data, size_t size) {
     if (count > 0) {
         message.msg_control = control;
         message.msg_controllen = CMSG_SPACE(count * sizeof(int));
-        *CMSG_FIRSTHDR(&message) = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
-        CMSG_FIRSTHDR(&message)->cmsg_len = CMSG_LEN(count * sizeof(int));
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        if (header == NULL)
+            abort();
+        *header = (struct cmsghdr){
+            .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(count * sizeof(int))};
         for (size_t i = 0; i < count; i++)
-            memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)) + i * sizeof(int), &passed, sizeof passed);
+            memcpy(CMSG_DATA(header) + i * sizeof(int), &passed, sizeof passed);
     }
     sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }

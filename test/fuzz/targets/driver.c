@@ -108,8 +108,9 @@ static void mutate(void) {
 }
 
 static void hang(int signal) {
-    fprintf(stderr, "one input took %d s (signal %d)\n", SECONDS, signal);
-    abort();
+    static const char text[] = "one input takes ten seconds\n";
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0 || signal != 0)
+        abort();
 }
 
 static void keep_failed(void) {
