@@ -50,8 +50,8 @@ function failCall(name: Service, errno: string, n: number): Fault {
   return {
     what: `${errno} at allocation ${n} of: restart ${name}`,
     async inflict(storm) {
-      const { struck } = await storm.strike(n, errno, () => attempt(storm.restart(name)));
-      return struck ? errno : undefined;
+      const { struck, call } = await storm.strike(n, errno, () => attempt(storm.restart(name)));
+      return struck ? `${errno} in call ${call}` : undefined;
     },
   };
 }
@@ -158,14 +158,17 @@ labTest(`${wanted} faults, and every socket is still the same`, async (t) => {
     for (let round = 0; done < wanted; round++) {
       for (const fault of faults(round, random)) {
         if (done === wanted) break;
+        let kind;
         try {
-          const kind = await fault.inflict(storm);
+          kind = await fault.inflict(storm);
           await storm.check(names[done % names.length] ?? 'store');
           if (kind === undefined) continue;
           counts.set(kind, (counts.get(kind) ?? 0) + 1);
           done++;
         } catch (error) {
-          throw new Error(`fault ${done + 1} (STORM_SEED=${seed}), ${fault.what}`, { cause: error });
+          throw new Error(`fault ${done + 1} (STORM_SEED=${seed}), ${fault.what}, ${kind ?? 'nothing'}`, {
+            cause: error,
+          });
         }
       }
     }

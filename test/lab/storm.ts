@@ -69,8 +69,8 @@ export interface Struck {
 /** The machine under the storm, and what has to be true of it whatever happens. */
 export class Storm {
   #baseline = '';
-  #descriptors = 0;
-  #manager = 0;
+  #descriptors: readonly string[] = [];
+  #manager: readonly string[] = [];
 
   private constructor(readonly lab: Lab) {}
 
@@ -172,31 +172,31 @@ export class Storm {
   }
 
   /** What is closed soon is not left over; what is never closed is. */
-  async #settle(who: string, count: () => number, most: number): Promise<void> {
-    let last = 0;
+  async #settle(who: string, now: () => readonly string[], before: readonly string[]): Promise<void> {
+    let last: readonly string[] = [];
     const few = (): Promise<true | undefined> => {
-      last = count();
-      return Promise.resolve(last <= most ? true : undefined);
+      last = now();
+      return Promise.resolve(last.length <= before.length ? true : undefined);
     };
     try {
       await this.lab.until('descriptors', few, 5000);
     } catch {
-      throw new Error(`${who} has ${last} descriptors, ${most} at the beginning`);
+      throw new Error(`${who} has ${last.join(' ')}, at the beginning ${before.join(' ')}`);
     }
   }
 }
 
-function descriptorsOf(pid: number): number {
-  let count = 0;
-  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
-    try {
-      readlinkSync(`/proc/${pid}/fd/${fd}`);
-      count++;
-    } catch {
-      continue; // closed meanwhile
-    }
-  }
-  return count;
+/** `socket:`, `anon_inode:pidfd`, `/dev/null`, sorted. */
+function descriptorsOf(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`)
+    .flatMap((fd) => {
+      try {
+        return readlinkSync(`/proc/${pid}/fd/${fd}`).replaceAll(/\[\d+\]/g, '');
+      } catch {
+        return []; // closed meanwhile
+      }
+    })
+    .sort();
 }
 
 function readFirstLine(file: string): string | undefined {
