@@ -2,9 +2,11 @@ import * as path from 'node:path';
 import type { Mistake, Reservation } from '../model/reservation.js';
 import { readUnit, type Unit } from '../systemd/unit-file.js';
 import type { UnitSearch } from '../systemd/unit-search.js';
+import { daemonSettings } from './daemon-settings.js';
 import { dropInText, type Setting } from './drop-in.js';
 import { dropInName, lateDropInName } from './paths.js';
 import { settingsFor } from './settings.js';
+import { words } from './unit-settings.js';
 
 /** What the generator does about one unit. */
 export interface UnitPlan {
@@ -21,6 +23,8 @@ export interface Plan {
   /** In the order of their names. */
   readonly units: readonly UnitPlan[];
   readonly mistakes: readonly Mistake[];
+  /** What is known not to work, and is done all the same: a program may be newer than what is known of it. */
+  readonly warnings: readonly Mistake[];
 }
 
 /** Decides which drop-ins the units of the reservations get. Reads, and changes nothing. */
@@ -34,8 +38,15 @@ export function makePlan(search: UnitSearch, reservations: readonly Reservation[
     else known.push(reservation);
   }
   const mistakes: Mistake[] = [];
-  const units = [...byUnit.keys()].sort().map((id) => planUnit(search, id, byUnit.get(id) ?? [], mistakes));
-  return { units: [...units, ...planBerth(reservations)], mistakes };
+  const warnings: Mistake[] = [];
+  const units = [...byUnit.keys()]
+    .sort()
+    .map((id) => planUnit(search, id, byUnit.get(id) ?? [], mistakes, warnings));
+  return {
+    units: [...units, ...planBerth(reservations)],
+    mistakes,
+    warnings: warnings.map((each) => ({ ...each, message: `warning: ${each.message}` })),
+  };
 }
 
 /** berthd itself may write nowhere, which is too little for making AF_UNIX sockets in the file system. */
@@ -77,6 +88,7 @@ function planUnit(
   id: string,
   reservations: readonly Reservation[],
   mistakes: Mistake[],
+  warnings: Mistake[],
 ): UnitPlan {
   const found = search.find(id);
   const plan = { unit: id, reservations: reservations.map(({ name }) => name), file: undefined };
@@ -87,11 +99,19 @@ function planUnit(
     };
   const unit = readUnit(search, found);
   const notes: string[] = [];
-  const { handed, settings } = settingsFor(unit, reservations, mistakes, notes);
-  if (settings.length === 0) return { ...plan, notes };
+  const { handed, settings: general } = settingsFor(unit, reservations, mistakes, notes);
+  if (general.length === 0) return { ...plan, notes };
+  const settings = [...general, ...daemonSettings(unit, handed, socketUnitOf(search, unit), warnings)];
   const name = chooseName(unit, settings, mistakes, notes);
   const file = { path: `${id}.d/${name}`, text: dropInText(handed, settings) };
   return { ...plan, file, notes };
+}
+
+/** A `.socket` unit whose descriptors the unit gets; undefined when there is none. */
+function socketUnitOf(search: UnitSearch, unit: Unit): string | undefined {
+  const named = words(unit, 'Service', 'Sockets').map(({ text }) => text);
+  const own = unit.found.names.map((name) => name.replace(/\.service$/, '.socket'));
+  return [...named, ...own].find((name) => search.find(name).state === 'found');
 }
 
 /** A name after which no other drop-in changes what berth sets. */
@@ -119,5 +139,12 @@ function chooseName(unit: Unit, settings: readonly Setting[], mistakes: Mistake[
 
 /** Keys to which a later assignment adds, unless it is empty. */
 function adds(key: string): boolean {
-  return ['ExecStartPre', 'ExecStartPost', 'ExecStopPost', 'BindReadOnlyPaths', 'ExecPaths'].includes(key);
+  return [
+    'ExecStartPre',
+    'ExecStartPost',
+    'ExecStopPost',
+    'BindReadOnlyPaths',
+    'ExecPaths',
+    'Environment',
+  ].includes(key);
 }
