@@ -23,7 +23,12 @@ export function generate(configDirectories: readonly string[], root = ''): Gener
   const { source, inputs } = recording(diskBelow(root));
   const search = new UnitSearch(source);
   const configuration = loadReservations(search, configDirectories, parseServices(servicesText()));
-  return { configuration, plan: makePlan(search, configuration.reservations), inputs, since };
+  return {
+    configuration,
+    plan: makePlan(search, configuration.reservations, configuration.settings),
+    inputs,
+    since,
+  };
 
   function servicesText(): string {
     try {

@@ -1,4 +1,7 @@
 import * as path from 'node:path';
+import { resolveLinks } from '../config/disk.js';
+import { defaultSettings, type Settings } from '../config/settings.js';
+import { ReadError } from '../config/source.js';
 import type { Mistake, Reservation } from '../model/reservation.js';
 import { readUnit, type Unit } from '../systemd/unit-file.js';
 import type { UnitSearch } from '../systemd/unit-search.js';
@@ -28,7 +31,11 @@ export interface Plan {
 }
 
 /** Decides which drop-ins the units of the reservations get. Reads, and changes nothing. */
-export function makePlan(search: UnitSearch, reservations: readonly Reservation[]): Plan {
+export function makePlan(
+  search: UnitSearch,
+  reservations: readonly Reservation[],
+  settings: Settings = defaultSettings,
+): Plan {
   const byUnit = new Map<string, Reservation[]>();
   for (const reservation of reservations) {
     if (reservation.handoff === 'none') continue;
@@ -43,26 +50,25 @@ export function makePlan(search: UnitSearch, reservations: readonly Reservation[
     .sort()
     .map((id) => planUnit(search, id, byUnit.get(id) ?? [], mistakes, warnings));
   return {
-    units: [...units, ...planBerth(reservations)],
+    units: [...units, ...planBerth(search, reservations, settings)],
     mistakes,
     warnings: warnings.map((each) => ({ ...each, message: `warning: ${each.message}` })),
   };
 }
 
-/** berthd itself may write nowhere, which is too little for making AF_UNIX sockets in the file system. */
-function planBerth(reservations: readonly Reservation[]): UnitPlan[] {
+/** berthd itself may write nowhere, which is too little for AF_UNIX sockets in the file system, and for its guards. */
+function planBerth(search: UnitSearch, reservations: readonly Reservation[], own: Settings): UnitPlan[] {
   const owners = reservations.filter(({ sockets }) =>
     sockets.some(({ address }) => address.family === 'unix'),
   );
-  if (owners.length === 0) return [];
   const places = owners.flatMap(({ sockets }) =>
     sockets.flatMap(({ address }) => (address.family === 'unix' ? [placeOf(address.path)] : [])),
   );
-  const settings = [...new Set(places)].sort().map((place): Setting => {
-    return { section: 'Service', key: 'ReadWritePaths', value: quoteWord(`-${place}`) };
-  });
+  const settings = [...new Set(places)].sort().map((place) => writable(place));
   // Of one path in both lists, systemd makes a read-only one: berth.service has /run in this one, and nothing else.
   if (places.includes('/run')) settings.unshift({ section: 'Service', key: 'ReadOnlyPaths', value: '' });
+  settings.push(...guardSettings(search, own));
+  if (settings.length === 0) return [];
   return [
     {
       unit: 'berth.service',
@@ -71,6 +77,38 @@ function planBerth(reservations: readonly Reservation[]): UnitPlan[] {
       notes: [],
     },
   ];
+}
+
+/** What src/daemon/guards.ts writes. */
+function guardSettings(search: UnitSearch, { reserveEphemeral, bindresvportBlacklist }: Settings): Setting[] {
+  if (!reserveEphemeral && bindresvportBlacklist === undefined) return [];
+  const settings = [writable('/run/berth', 'Where berthd remembers what its guards have changed.')];
+  if (reserveEphemeral)
+    settings.push(
+      writable('/proc/sys/net/ipv4/ip_local_reserved_ports', 'ReserveEphemeral=yes.'),
+      // It writes the whole list, and would take out what berthd has put there.
+      { section: 'Unit', key: 'After', value: 'systemd-sysctl.service' },
+    );
+  if (bindresvportBlacklist !== undefined) {
+    // The new file is made beside the old one.
+    const file = resolvedOrSelf(search, bindresvportBlacklist);
+    settings.push(writable(path.dirname(file), 'BindresvportBlacklist=, which is replaced by a new file.'));
+  }
+  return settings;
+}
+
+function writable(place: string, reason?: string): Setting {
+  const setting = { section: 'Service', key: 'ReadWritePaths', value: quoteWord(`-${place}`) } as const;
+  return reason === undefined ? setting : { ...setting, reason };
+}
+
+function resolvedOrSelf(search: UnitSearch, file: string): string {
+  try {
+    return resolveLinks(search.source, file);
+  } catch (error) {
+    if (error instanceof ReadError) return file;
+    throw error;
+  }
 }
 
 /** Below /run directories are made as they are needed; elsewhere a path of ReadWritePaths= has to be there before. */
