@@ -132,7 +132,7 @@ function specOf({ type, address }: Listener): SocketSpec {
 function overlap(a: SocketSpec, b: SocketSpec): boolean {
   if (a.type !== b.type || !('port' in a.address) || !('port' in b.address)) return false;
   const hosts = [a.address, b.address].map((each) => ('host' in each ? each.host : '::'));
-  const wild = hosts.some((host) => host === '::' || host === '0.0.0.0');
+  const wild = hosts.some(isWildcard);
   return a.address.port === b.address.port && (wild || hosts[0] === hosts[1]);
 }
 
@@ -174,8 +174,8 @@ function proposalsFor(
   // What tells its sockets by address has to be given them as it binds them.
   const exact = handoff === 'store' && daemon?.takes === 'address';
   return [
-    ...groups(handed, exact).map((group) => make(group, handoff, reasons)),
-    ...groups(never, false).map((group) =>
+    ...groupListeners(listenersOf(handed), exact).map((group) => make(group, handoff, reasons)),
+    ...groupListeners(listenersOf(never), false).map((group) =>
       make(group, 'none', [`Never handed over: ${daemon?.never?.because ?? ''}.`]),
     ),
   ];
@@ -200,6 +200,10 @@ function proposalsFor(
   }
 }
 
+function listenersOf(found: readonly Found[]): Listener[] {
+  return found.map(({ listener }) => listener);
+}
+
 function isNever(daemon: Daemon | undefined, { type, address }: SocketSpec): boolean {
   const never = daemon?.never;
   if (never?.type !== type || !('port' in address)) return false;
@@ -207,51 +211,51 @@ function isNever(daemon: Daemon | undefined, { type, address }: SocketSpec): boo
 }
 
 /** Sockets that can stand in one file, whose options are for all of them. */
-interface Group {
+export interface Group {
   readonly listens: (readonly [string, string])[];
   readonly v6only: boolean;
   readonly device: string | undefined;
 }
 
-/** A server's two wildcards become one bare port, unless the sockets have to be `exact`. */
-function groups(found: readonly Found[], exact: boolean): Group[] {
-  const all = found.map(({ listener }) => listener);
-  const has = (listener: Listener, host: string) =>
-    all.some(
-      ({ type, address, device }) =>
-        type === listener.type &&
-        address.port === listener.address.port &&
-        device === listener.device &&
-        address.host === host,
-    );
-  const made = new Map<string, Group>();
-  for (const { listener, spec } of found) {
+/**
+ * A server's two wildcards become one bare port, unless the sockets have to be `exact`. BindIPv6Only= is for all of a
+ * file, so bare ports and lone IPv6 wildcards, whose meanings it turns around, come apart.
+ */
+export function groupListeners(all: readonly Listener[], exact: boolean): Group[] {
+  const lines = all.flatMap((listener) => {
     const { host, port } = listener.address;
-    const both = !exact && has(listener, '0.0.0.0') && has(listener, '::');
-    if (both && host === '0.0.0.0') continue;
-    const v6only = host === '::' && listener.v6only && !both;
-    // Of an IPv4 socket nothing depends on it, so it may stand beside either.
-    const split = host === '::' && !v6only;
-    const key = `${listener.device ?? ''} ${split ? 'dual' : ''}`;
-    const dual = has(listener, '::') && split;
-    const listen = dual ? `${port}` : spec.listen;
+    const other = host === '::' ? '0.0.0.0' : '::';
+    const both =
+      !exact &&
+      isWildcard(host) &&
+      all.some((each) => sameButHost(each, listener) && each.address.host === other);
+    if (both && host === '0.0.0.0') return [];
+    const bare = host === '::' && (both || !listener.v6only);
+    return [
+      { listener, bare, v6only: host === '::' && !bare, text: bare ? `${port}` : specOf(listener).listen },
+    ];
+  });
+  const split = lines.some(({ v6only }) => v6only);
+  const made = new Map<string, Group>();
+  for (const { listener, bare, v6only, text } of lines) {
+    const key = `${listener.device ?? ''} ${split && bare}`;
     const group = made.get(key);
-    const line = [listener.type === 'stream' ? 'ListenStream' : 'ListenDatagram', listen] as const;
+    const line = [listener.type === 'stream' ? 'ListenStream' : 'ListenDatagram', text] as const;
     made.set(key, {
       listens: [...(group?.listens ?? []), line],
-      v6only: v6only || (group?.v6only ?? false),
+      v6only: v6only || group?.v6only === true,
       device: listener.device,
     });
   }
-  const list = [...made.values()];
-  // Without a lone IPv6 wildcard there is nothing to keep apart.
-  if (list.some(({ v6only }) => v6only)) return list;
-  const byDevice = new Map<string | undefined, Group>();
-  for (const group of list) {
-    const before = byDevice.get(group.device);
-    byDevice.set(group.device, { ...group, listens: [...(before?.listens ?? []), ...group.listens] });
-  }
-  return [...byDevice.values()];
+  return [...made.values()];
+}
+
+function sameButHost(a: Listener, b: Listener): boolean {
+  return a.type === b.type && a.address.port === b.address.port && a.device === b.device;
+}
+
+function isWildcard(host: string): boolean {
+  return host === '::' || host === '0.0.0.0';
 }
 
 /** The unit's name without its type, in characters that a reservation may have, and not taken yet. */

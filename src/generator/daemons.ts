@@ -6,7 +6,7 @@ import { daemons, type Daemon } from './daemon-table.js';
 
 /** What stands before the program in a command line that is run by another. */
 const runners =
-  /^(?:python[0-9.]*|perl|env|nice|ionice|chrt|taskset|setpriv|numactl|berth-claim|sh|bash|dash)$/;
+  /^(?:python[0-9.]*|perl|env|nice|ionice|chrt|taskset|setpriv|numactl|sh|bash|dash)$/;
 
 /** The daemon that a command line runs, its arguments without quotes; undefined when it is none that is known. */
 export function daemonOfCommand(words: readonly string[]): Daemon | undefined {

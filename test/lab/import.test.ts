@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { inodesOf, statusOf } from './claims.js';
+import { inodesOf, reservation, reservations, statusOf } from './claims.js';
 import { withLab, type Lab } from './lab.js';
 import { labTest } from './requirements.js';
 import { socketInodesOf } from './sockets.js';
@@ -91,5 +91,65 @@ labTest('what listens becomes reservations that hold after a restart of the serv
     await assertServe(lab);
     assert.deepEqual(await inodesOf(lab, 'nginx'), before);
     assert.equal(await lab.systemctl('--failed', '--no-legend'), '');
+  });
+});
+
+/** What else in the table takes descriptors in Debian: as it comes, or once its configuration says so. */
+const others = {
+  gunicorn: {
+    unit: 'web.service',
+    reservation: reservation(['ListenStream=127.0.0.1:8000'], ['Service=web.service']),
+    check: 'curl -sS http://127.0.0.1:8000/',
+    answer: /^of gunicorn$/,
+  },
+  lighttpd: {
+    unit: 'lighttpd.service',
+    reservation: reservation(['ListenStream=127.0.0.1:8001'], ['Service=lighttpd.service']),
+    check: 'curl -sS http://127.0.0.1:8001/page',
+    answer: /^of lighttpd$/,
+  },
+  dovecot: {
+    unit: 'dovecot.service',
+    reservation: reservation(
+      ['ListenStream=0.0.0.0:143', 'ListenStream=[::]:143', 'BindIPv6Only=ipv6-only'],
+      ['Service=dovecot.service'],
+    ),
+    check: 'exec 3<>/dev/tcp/127.0.0.1/143 && head -n 1 <&3',
+    answer: /^\* OK .*Dovecot/,
+  },
+} as const;
+
+labTest('gunicorn, lighttpd and dovecot take what berth has, as the table says', async (t) => {
+  const all = Object.entries(others);
+  const options = {
+    packages: ['gunicorn', 'lighttpd', 'dovecot-imapd', 'curl'],
+    keep: ['lighttpd.service', 'dovecot.service'],
+    units: {
+      'web.service':
+        '[Service]\nType=notify\nWorkingDirectory=/srv\nExecStart=/usr/bin/gunicorn --bind 127.0.0.1:9999 app:app\n[Install]\nWantedBy=multi-user.target\n',
+    },
+    enable: ['web.service'],
+    files: {
+      '/srv/app.py':
+        "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'of gunicorn']\n",
+      '/srv/www/page': 'of lighttpd\n',
+      '/etc/lighttpd/lighttpd.conf':
+        'server.systemd-socket-activation = "enable"\nserver.port = 8001\nserver.bind = "127.0.0.1"\nserver.document-root = "/srv/www"\n',
+      ...reservations(Object.fromEntries(all.map(([name, each]) => [name, each.reservation]))),
+    },
+  };
+  await withLab(t, options, async (lab) => {
+    for (let round = 0; round < 2; round++) {
+      for (const [name, { unit, check, answer }] of all) {
+        await lab.until(check, async () => {
+          const { stdout } = await lab.run(['bash', '-c', check], { allowFail: true });
+          return answer.test(stdout.trim()) ? true : undefined;
+        });
+        const has = await inodesOfUnit(lab, unit);
+        for (const inode of await inodesOf(lab, name)) assert.ok(has.has(inode ?? 0), name);
+        await lab.systemctl('restart', unit);
+      }
+    }
+    assert.equal(await lab.text('berth check 2>&1'), '3 reservations, 4 sockets, no mistakes');
   });
 });
