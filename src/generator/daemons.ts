@@ -5,8 +5,7 @@ import { parseCommandLines, type CommandLine } from './command-line.js';
 import { daemons, type Daemon } from './daemon-table.js';
 
 /** What stands before the program in a command line that is run by another. */
-const runners =
-  /^(?:python[0-9.]*|perl|env|nice|ionice|chrt|taskset|setpriv|numactl|sh|bash|dash)$/;
+const runners = /^(?:python[0-9.]*|perl|env|nice|ionice|chrt|taskset|setpriv|numactl|sh|bash|dash)$/;
 
 /** The daemon that a command line runs, its arguments without quotes; undefined when it is none that is known. */
 export function daemonOfCommand(words: readonly string[]): Daemon | undefined {

@@ -29,8 +29,16 @@ async function assertServe(lab: Lab): Promise<void> {
 
 labTest('what listens becomes reservations that hold after a restart of the services', async (t) => {
   const options = {
-    packages: ['nginx-light', 'redis-server', 'php8.2-fpm', 'libfcgi-bin', 'openssh-server', 'curl'],
-    keep: units,
+    packages: [
+      'nginx-light',
+      'redis-server',
+      'php8.2-fpm',
+      'libfcgi-bin',
+      'openssh-server',
+      'curl',
+      'rpcbind',
+    ],
+    keep: [...units, 'rpcbind.socket', 'rpcbind.service'],
     files: {
       '/srv/answer.php': "<?php echo 'answer of php';\n",
       '/etc/php/8.2/fpm/pool.d/www.conf':
@@ -39,8 +47,31 @@ labTest('what listens becomes reservations that hold after a restart of the serv
   };
   await withLab(t, options, async (lab) => {
     await assertServe(lab);
-    const { stdout: proposed } = await lab.run('berth import --listening');
+    const { stdout: proposed, stderr: skipped } = await lab.run('berth import --listening');
     t.diagnostic(proposed);
+    assert.match(
+      skipped,
+      /^skipped udp \[::\]:111: systemd itself has it, for a \.socket unit: see berth import socket$/m,
+    );
+    assert.equal(
+      (await lab.text('berth import socket rpcbind')).replaceAll(/^#.*\n/gm, ''),
+      `[Socket]
+ListenStream=/run/rpcbind.sock
+BindIPv6Only=ipv6-only
+ListenStream=0.0.0.0:111
+ListenDatagram=0.0.0.0:111
+ListenStream=[::]:111
+ListenDatagram=[::]:111
+FileDescriptorName=rpcbind.socket
+
+[Reservation]
+Handoff=store`,
+    );
+    const { stderr: unseen } = await lab.run('berth import --listening', { user: 'nobody' });
+    assert.match(
+      unseen,
+      /^skipped \d+ sockets: of processes that only root may look into\nnothing to import$/m,
+    );
     assert.equal(await lab.text('ls /etc/berth'), '', 'nothing is written unasked');
 
     const written = await lab.text('berth import --listening --write --no-legend');
@@ -152,5 +183,15 @@ labTest('gunicorn, lighttpd and dovecot take what berth has, as the table says',
       }
     }
     assert.equal(await lab.text('berth check 2>&1'), '3 reservations, 4 sockets, no mistakes');
+    // What is known not to work is said, and is no mistake.
+    await lab.run("printf '[Socket]\\nListenStream=6379\\n' >/etc/berth/redis.conf");
+    await lab.run(
+      "printf '[Service]\\nExecStart=/usr/bin/redis-server\\n' >/etc/systemd/system/redis.service",
+    );
+    assert.equal(
+      await lab.text('berth check 2>&1'),
+      '/etc/berth/redis.conf:1: Handoff: warning: redis takes no descriptors, and binds by itself: use Handoff=bind\n' +
+        '4 reservations, 5 sockets, no mistakes',
+    );
   });
 });
