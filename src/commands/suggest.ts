@@ -34,8 +34,13 @@ export function suggestHandoff(
   });
   const lend = daemon.lend === true ? '; Handoff=lend works, too, and installs no filter' : '';
   if (daemon.handoff === 'bind') return bind(`${name} takes no descriptors, and binds by itself${lend}`);
-  if (daemon.symbol !== undefined && program !== undefined && !contains(program, daemon.symbol))
-    return bind(`${program} was built without ${daemon.symbol}(3), and binds by itself`);
+  if (daemon.symbol !== undefined) {
+    const known = program === undefined ? undefined : contains(program, daemon.symbol);
+    if (known === false)
+      return bind(`${program ?? name} was built without ${daemon.symbol}(3), and binds by itself`);
+    if (known === undefined)
+      return bind(`not every build of ${name} takes descriptors, and this one cannot be looked into`);
+  }
   if (daemon.configure !== undefined)
     return bind(`${name} binds by itself as it is; Handoff=store is better once ${daemon.configure}`);
   if (daemon.takes === 'number' && (sockets.length > 1 || daemon.variable?.value(sockets) === undefined))
@@ -58,12 +63,12 @@ export function suggestHandoff(
   };
 }
 
-/** Whether a program has a text in it; true when it cannot be read, as nothing is known against it then. */
-function contains(program: string, text: string): boolean {
+/** Whether a program has a text in it; undefined when it cannot be read. */
+function contains(program: string, text: string): boolean | undefined {
   try {
     return readFileSync(program).includes(text);
   } catch (error) {
-    if (isSystemError(error)) return true;
+    if (isSystemError(error)) return undefined;
     throw error;
   }
 }
