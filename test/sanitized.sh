@@ -27,6 +27,7 @@ ASAN_OPTIONS=log_path=$reports/report:detect_leaks=1:abort_on_error=0:exitcode=8
 LSAN_OPTIONS=exitcode=0:print_suppressions=0:suppressions=$copy/test/sanitizers.supp
 UBSAN_OPTIONS=print_stacktrace=1:log_path=$reports/report
 export LD_PRELOAD ASAN_OPTIONS LSAN_OPTIONS UBSAN_OPTIONS
+export BERTH_SLOWDOWN=5
 status=0
 # Not what runs no C of ours: the manual pages' own programs do not like the runtime, and take their time.
 files=$(for folder in "$@"; do find "build/js/test/$folder" -name '*.test.js' ! -path '*/docs/*' ! -name 'deb.test.js'; done | sort)
