@@ -60,11 +60,12 @@ for file in $(find test -name '*.c' ! -path 'test/fuzz/*'); do
 done
 
 # Of a parser and what calls it with whatever there is, built to find what it does wrong.
-targets=test/fuzz/targets
-for file in $targets/*.c; do
+driver=test/fuzz/targets/driver.c
+for file in $(find test -path 'test/fuzz/targets/*.c' ! -path $driver); do
   program=build/bin/fuzz-$(basename "$file" .c)
-  [ "$file" != $targets/driver.c ] && newer "$program" "$file" $targets/driver.c $claim/*.c $claim/*.h $guard/*.c $guard/*.h || continue
-  # shellcheck disable=SC2086
-  $CC $warnings -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -o "$program" \
-    "$file" $targets/driver.c
+  if newer "$program" "$file" $driver $claim/*.c $claim/*.h $guard/*.c $guard/*.h; then
+    # shellcheck disable=SC2086
+    $CC $warnings -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -o "$program" \
+      "$file" $driver
+  fi
 done
