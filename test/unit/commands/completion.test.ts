@@ -4,6 +4,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { verbs } from '../../../src/commands/arguments.js';
 import { fakeDaemon, reservation, scratch } from './fake-daemon.js';
 
 const completion = fileURLToPath(new URL('../../../../../docs/completions/berth.bash', import.meta.url));
@@ -55,7 +56,7 @@ function daemon(t: TestContext): string {
 
 describe('the completion of bash', () => {
   it('offers the commands', async (t) => {
-    assert.deepEqual(await complete(t, ['berth', '']), ['check', 'generate', 'list', 'reload', 'status']);
+    assert.deepEqual(await complete(t, ['berth', '']), [...verbs].sort());
     assert.deepEqual(await complete(t, ['berth', '--json', 're']), ['reload']);
   });
 
@@ -78,7 +79,7 @@ describe('the completion of bash', () => {
   });
 
   it('offers the options, those of check only with check', async (t) => {
-    assert.deepEqual(await complete(t, ['berth', '--no']), ['--no-legend']);
+    assert.deepEqual(await complete(t, ['berth', '--no']), ['--no-legend', '--no-pager']);
     assert.deepEqual(await complete(t, ['berth', '--con']), ['--control']);
     assert.deepEqual(await complete(t, ['berth', 'check', '--con']), ['--config-dir', '--control']);
   });
