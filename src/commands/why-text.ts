@@ -165,7 +165,14 @@ function nextSteps(answer: Answer): string[] {
   const { verdict, occupants, reservations, protocol, port } = answer;
   const [reservation] = reservations;
   const [first] = occupants.filter(({ kind }) => kind === verdict);
-  const status = reservation === undefined ? [] : [`berth status ${reservation.name}`];
+  const status =
+    reservation === undefined
+      ? []
+      : [
+          reservation.state === undefined
+            ? 'systemctl start berth.service'
+            : `berth status ${reservation.name}`,
+        ];
   const key = protocol === 'tcp' ? 'ListenStream' : 'ListenDatagram';
   const reserve =
     reservation === undefined

@@ -345,6 +345,28 @@ describe('socketsOn', () => {
     assert.ok(found.every(({ uid }) => uid === process.getuid?.()));
   });
 
+  it('tells where a connection leads, and whether a socket is bound to an interface or to IPv6 alone', (t) => {
+    const port = freePort();
+    const host = randomLoopback();
+    serve(t, 'stream', inet(host, port));
+    const local = freePort();
+    const client = closing(t, openSocket('stream', 'inet'));
+    native.bind(client, inet(host, local));
+    native.connect(client, inet(host, port));
+    assert.deepEqual(native.socketsOn(constant('IPPROTO_TCP'), local)[0]?.peer, inet(host, port));
+    const only = closing(t, openSocket('datagram', 'inet6'));
+    set(only, 'IPV6_V6ONLY', true, 'IPPROTO_IPV6');
+    native.setTextOption(only, constant('SOL_SOCKET'), constant('SO_BINDTODEVICE'), 'lo');
+    native.bind(only, inet6('::', port));
+    const [found] = native.socketsOn(constant('IPPROTO_UDP'), port);
+    assert.deepEqual(
+      [found?.v6only, found?.device, found?.peer],
+      [true, native.interfaceIndex('lo'), undefined],
+    );
+    const [dual] = native.socketsOn(constant('IPPROTO_TCP'), port);
+    assert.deepEqual([dual?.v6only, dual?.device], [false, 0]);
+  });
+
   it('leaves no descriptor behind, not even when the kernel refuses', () => {
     const before = openFds().size;
     native.socketsOn(constant('IPPROTO_TCP'), 1);
