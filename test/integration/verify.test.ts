@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { Berthd } from '../support/berthd.js';
 import { freePort, randomLoopback } from '../support/sockets.js';
+import { exchange } from '../support/talk.js';
 import { root } from '../support/processes.js';
 
 interface Report {
@@ -81,6 +82,20 @@ describe('berth verify', () => {
     service.kill('SIGKILL');
     await berthd.reaches('a', 'held');
     assert.equal((await berthd.berth(['verify'])).status, 0);
+  });
+
+  it('says of a socket that is lent at this moment that it is', async (t) => {
+    const berthd = await Berthd.start(t, {
+      a: `[Socket]\nListenStream=${freePort()}\n[Reservation]\nHandoff=lend\n`,
+    });
+    // This process is the claimant, and has the loan until it says that it is done.
+    await exchange(
+      berthd.control,
+      JSON.stringify({ method: 'Claim', parameters: { name: 'a', form: 'unit' } }),
+    );
+    const { status, out } = await berthd.berth(['verify']);
+    assert.equal(status, 0);
+    assert.match(out, /a: tcp \*:\d+: lent to its service at this moment/);
   });
 
   it('says of a socket that is not held that it is not, and does not try it', async (t) => {

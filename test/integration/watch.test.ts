@@ -143,6 +143,27 @@ describe('berth watch', () => {
     assert.equal(seen.length - 1 + count, 500);
   });
 
+  it('closes the connection of a watcher that goes, or says more', async (t) => {
+    const berthd = await Berthd.start(t, {});
+    await berthd.list();
+    const before = berthd.fds().size;
+    for (let round = 0; round < 20; round++) {
+      const talk = new Talk(berthd.control);
+      talk.ask('Watch');
+      assert.match((await talk.receive())?.text ?? '', /watching/);
+      if (round % 2 === 0) {
+        talk.ask('List');
+        assert.equal(await talk.receive(), undefined);
+      }
+      talk.close();
+    }
+    await until(
+      () => berthd.fds().size,
+      (size) => size === before,
+      'descriptors are left',
+    );
+  });
+
   it('takes 16 watchers of one user', async (t) => {
     const berthd = await Berthd.start(t, {});
     const talks = Array.from({ length: 17 }, () => new Talk(berthd.control));
