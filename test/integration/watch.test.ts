@@ -4,7 +4,7 @@ import type { WatchEvent } from '../../src/protocol/messages.js';
 import { Berthd, programs } from '../support/berthd.js';
 import { Child, until } from '../support/processes.js';
 import { freePort, randomLoopback } from '../support/sockets.js';
-import { Talk } from '../support/talk.js';
+import { exchange, Talk } from '../support/talk.js';
 
 function file(host: string, ...ports: number[]): string {
   const listen = ports.map((port) => `ListenStream=${host}:${port}\n`).join('');
@@ -141,6 +141,30 @@ describe('berth watch', () => {
     assert.equal(event, 'lost');
     assert.ok(count > 0);
     assert.equal(seen.length - 1 + count, 500);
+  });
+
+  it('closes the connection of a watcher that never reads after PeerTimeoutSec=', async (t) => {
+    const berthd = await Berthd.start(t, {
+      a: file(randomLoopback(), freePort()),
+      berthd: 'PeerTimeoutSec=1\n',
+    });
+    await berthd.list();
+    const before = berthd.fds().size;
+    const deaf = new Talk(berthd.control);
+    t.after(() => {
+      deaf.close();
+    });
+    deaf.ask('Watch');
+    for (let round = 0; round < 300; round++)
+      await exchange(
+        berthd.control,
+        JSON.stringify({ method: 'Claim', parameters: { name: 'a', form: 'unit' } }),
+      );
+    await until(
+      () => berthd.fds().size,
+      (size) => size === before,
+      'the connection is open',
+    );
   });
 
   it('closes the connection of a watcher that goes, or says more', async (t) => {
