@@ -1,9 +1,13 @@
+import { once } from 'node:events';
+
 /** Where a command prints. `columns` is known only when standard output is a terminal. */
 export interface Output {
   out(text: string): void;
   err(text: string): void;
   readonly columns?: number;
   readonly jsonForm?: JsonForm;
+  /** Waits while whoever reads is behind; returns at once when nobody does any more. */
+  drained?(): Promise<void>;
   /** Aborted when nobody reads any more. */
   readonly gone?: AbortSignal;
   /** Shows a text that may be longer than the terminal; absent when standard output is none. */
@@ -29,6 +33,10 @@ export function processOutput(): Output {
     out: (text) => void stdout.write(text),
     err: (text) => void stderr.write(text),
     gone: gone.signal,
+    drained: async () => {
+      if (stdout.writableNeedDrain)
+        await once(stdout, 'drain', { signal: gone.signal }).catch(() => undefined);
+    },
     // A pseudo-terminal whose size nobody has set has 0 columns.
     ...(stdout.isTTY && stdout.columns > 0 ? { columns: stdout.columns } : {}),
     ...(stdout.isTTY

@@ -25,6 +25,8 @@ export async function watch({ control, json, count: most }: Invocation, output: 
         // The first greeting is no event; a later one says that berthd is back.
         if (event.event !== 'watching' || before || json) show(event);
         before = true;
+        // So that a reader that is behind costs no memory here: berthd lets us go then, and says how much was lost.
+        await output.drained?.();
         if (most > 0 && seen >= most) return 0;
       }
       show({ event: 'disconnected', time: Date.now(), message: 'berthd has closed; waiting for it' });

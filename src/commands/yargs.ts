@@ -2,7 +2,7 @@ import yargs, { type Argv } from 'yargs';
 import { closest } from '../config/spelling.js';
 import { BerthError, messageOf } from '../model/errors.js';
 import { defaultControlPath } from '../protocol/messages.js';
-import { verbs, type Invocation, type Notice } from './arguments.js';
+import { operandCounts, verbs, type Invocation, type Notice, type Verb } from './arguments.js';
 
 // Operands are marked with a byte that no argument can hold where yargs would not take them for operands: what follows
 // `--`, a lone dash, which it loses, and the word "help", which it answers even as the name of a reservation.
@@ -111,6 +111,12 @@ function declare(version: string): Argv {
     .exitProcess(false);
 }
 
+/** What a verb cannot do without. */
+const needs: Readonly<Partial<Record<Verb, string>>> = {
+  status: 'the NAME of a reservation',
+  why: 'a PORT',
+};
+
 const messages = {
   'Unknown argument: %s': { one: "unexpected argument '%s'", other: 'unexpected arguments: %s' },
   'Not enough arguments following: %s': 'option --%s needs a value',
@@ -120,7 +126,8 @@ const messages = {
 /** Says better what yargs says in a text that cannot be replaced. `word` is the first argument that is no option. */
 function explain(message: string, word: string | number | undefined, args: readonly string[]): string {
   if (message.startsWith('Not enough non-option arguments')) {
-    return args.includes('why') ? 'why needs a PORT' : 'status needs the NAME of a reservation';
+    const verb = verbs.find((each) => operandCounts[each][0] > 0 && args.includes(each));
+    return `${verb ?? 'it'} needs ${(verb && needs[verb]) ?? 'an operand'}`;
   }
   if (word === undefined || verbs.some((verb) => verb === word)) {
     return message;

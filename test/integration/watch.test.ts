@@ -103,6 +103,16 @@ describe('berth watch', () => {
     await sees(child, 'claimed');
   });
 
+  it('ends when nobody reads it any more', async (t) => {
+    const berthd = await Berthd.start(t, { a: file(randomLoopback(), freePort()) });
+    const line = `'${process.execPath}' '${programs.berth}' --control '${berthd.control}' watch --json | head -n 1`;
+    const child = new Child(t, 'bash', ['-c', `${line}; echo "ended: \${PIPESTATUS[0]}"`]);
+    await child.prints('out', /watching/);
+    // What it prints next finds the pipe closed.
+    await berthd.claim('a', ['true']);
+    await child.prints('out', /ended: 0/);
+  });
+
   it('ends at once without a berthd, with what to do', async (t) => {
     const berthd = await Berthd.start(t, {});
     await berthd.stop();

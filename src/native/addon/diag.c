@@ -76,7 +76,11 @@ static int dump(int netlink, int family, int protocol, struct found *found) {
     char buffer[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
     struct request request = {
         .header = {.nlmsg_len = sizeof request, .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
-        .body = {.sdiag_family = (uint8_t)family, .sdiag_protocol = (uint8_t)protocol, .idiag_states = ~0U},
+        /* With a port the kernel passes over all others itself (inet_diag_dump_icsk, udp_dump). */
+        .body = {.sdiag_family = (uint8_t)family,
+                 .sdiag_protocol = (uint8_t)protocol,
+                 .idiag_states = ~0U,
+                 .id = {.idiag_sport = htons(found->port)}},
     };
     if (send(netlink, &request, sizeof request, 0) < 0)
         return errno;

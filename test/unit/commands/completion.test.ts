@@ -84,6 +84,22 @@ describe('the completion of bash', () => {
     assert.deepEqual(await complete(t, ['berth', 'check', '--con']), ['--config-dir', '--control']);
   });
 
+  it('offers the forms of JSON behind --json=, and the options of watch with watch', async (t) => {
+    assert.deepEqual(await complete(t, ['berth', '--json', '=']), ['pretty', 'short']);
+    assert.deepEqual(await complete(t, ['berth', 'list', '--json', '=', 'p']), ['pretty']);
+    assert.deepEqual(await complete(t, ['berth', '--json', '=', 'pretty', 'wa']), ['watch']);
+    assert.deepEqual(await complete(t, ['berth', 'watch', '--cou']), ['--count']);
+    assert.deepEqual(await complete(t, ['berth', 'list', '--cou']), []);
+  });
+
+  it('offers the names to verify, and the ports that are held to why', async (t) => {
+    const control = daemon(t);
+    assert.deepEqual(await complete(t, ['berth', '--control', control, 'verify', 'rsync', 'cups-']), [
+      'cups-browsed',
+    ]);
+    assert.deepEqual(await complete(t, ['berth', '--control', control, 'why', '']), ['631', '631/tcp']);
+  });
+
   it('offers the files that an option or check can take', async (t) => {
     const directory = scratch(t);
     writeFileSync(join(directory, 'a b.conf'), '');
