@@ -108,7 +108,7 @@ static ssize_t receive(int fd, const char *name, struct handoff *handoff) {
     }
     if (take_fds(&message, handoff, name) != count)
         refuse(name, "berthd's answer came without its descriptors");
-    if (used > 0 && used < MAX_NAMES - 1)
+    if (used > 0 && count > 0 && used < MAX_NAMES - 1)
         handoff->names[used++] = ':';
     if (!copy_string(answer + end, handoff->names + used, MAX_NAMES - used))
         refuse(name, "the names of its descriptors are longer than an environment variable can be (128 KiB)");
