@@ -15,7 +15,7 @@ node=${NODE-/usr/bin/node}
 [ -n "${NODE-}" ] || [ -x $node ] || node=$(command -v node)
 
 mkdir -p "$lib/node_modules" "$destdir/usr/bin" "$destdir/usr/sbin" "$destdir/etc/berth"
-for program in berth berthd generator; do
+for program in berth berthd generator attacker; do
   { echo "#!$node"; cat "build/lib/$program.cjs"; } >"$lib/$program.cjs.new"
   chmod 755 "$lib/$program.cjs.new"
   # Renamed into place, so that an upgrade never shows a half-written program.

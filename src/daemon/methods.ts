@@ -1,10 +1,16 @@
-import { BerthError } from '../model/errors.js';
+import { BerthError, messageOf } from '../model/errors.js';
+import { count } from '../model/text.js';
+import { native } from '../native/index.js';
 import type { ReservationInfo, Request } from '../protocol/messages.js';
 import { identifyPeer } from '../protocol/peer.js';
+import type { Peer } from '../protocol/peer.js';
 import { answer } from '../protocol/replies.js';
 import type { Reply } from '../protocol/replies.js';
+import type { Stream } from '../protocol/stream.js';
+import { commandOf } from '../systemd/processes.js';
 import { claimForms } from './claims.js';
 import type { Claims } from './claims.js';
+import type { Events, Happening } from './events.js';
 import type { Policy } from './policy.js';
 import type { Entry, Table } from './table.js';
 import { infoOf, statusOf } from './views.js';
@@ -16,13 +22,18 @@ export interface MethodContext {
   readonly table: Table;
   readonly claims: Claims;
   readonly policy: Policy;
+  readonly events: Events;
   readonly reload: () => { mistakes: readonly string[]; failures: readonly string[] };
   /** Reloads if files have come or gone since the last time. */
   readonly refresh: () => void;
 }
 
 /** Answers one request of a connection. Throws a BerthError when it is refused. */
-export function handleRequest(context: MethodContext, request: Request, connection: number): Reply[] {
+export function handleRequest(
+  context: MethodContext,
+  request: Request,
+  connection: number,
+): Reply[] | Stream {
   switch (request.method) {
     case 'Claim':
     case 'Done':
@@ -31,6 +42,8 @@ export function handleRequest(context: MethodContext, request: Request, connecti
       return list(context, request.parameters['after']);
     case 'Status':
       return answer(statusOf(find(context.table, request.parameters['name']), context.claims));
+    case 'Watch':
+      return watch(context, connection);
     case 'Reload':
       return reload(context, connection);
     default:
@@ -60,9 +73,33 @@ function claim(context: MethodContext, request: Request, connection: number): Re
   try {
     policy.checkClaim(peer, entry.reservation);
     return request.method === 'Done' ? claims.done(entry, peer) : claims.grant(entry, peer, form);
+  } catch (error) {
+    if (context.events.watched) context.events.emit(refusal(entry, peer, error));
+    throw error;
   } finally {
     peer.release();
   }
+}
+
+function refusal({ reservation }: Entry, { pid, uid, unit }: Peer, error: unknown): Happening {
+  return {
+    event: 'refused',
+    reservation: reservation.name,
+    pid,
+    uid,
+    command: commandOf(pid),
+    ...(unit === undefined ? {} : { unit: unit.unit }),
+    message: messageOf(error),
+  };
+}
+
+/** Everybody may watch who may ask for the list: it tells nothing else. */
+function watch({ events, table }: MethodContext, connection: number): Stream {
+  const { held } = table.count();
+  return events.stream(
+    native.peer(connection).uid,
+    `holding ${count(held, 'socket')} of ${count(table.size, 'reservation')}`,
+  );
 }
 
 function list({ table, claims }: MethodContext, after: unknown): Reply[] {

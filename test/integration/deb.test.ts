@@ -71,7 +71,8 @@ test('the copyright file names every npm package that is in a program, and no ot
   for (const program of ['berth', 'berthd', 'generator']) {
     const text = await readFile(`${projectRoot}build/lib/${program}.cjs`, 'utf8');
     // esbuild heads each module with its path.
-    for (const [, name = ''] of text.matchAll(/^(?:\/\/ |\s+")(?:\S*\/)?node_modules\/([^/]+)\//gm)) found.add(name);
+    for (const [, name = ''] of text.matchAll(/^(?:\/\/ |\s+")(?:\S*\/)?node_modules\/([^/]+)\//gm))
+      found.add(name);
   }
   for (const { path } of await contents()) {
     const name = /\/node_modules\/([^/]+)\/./.exec(path)?.[1];
