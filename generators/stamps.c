@@ -14,9 +14,9 @@ static bool directory_is(const char *path, uint32_t hash, unsigned long count) {
     DIR *directory = opendir(below_root(path));
     for (const struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
         const char *name = entry->d_name, *dot = strrchr(name, '.');
-        if (name[0] == '.' || dot == NULL)
+        if (name[0] == '.' || (dot == NULL && strchr(name, '~') != NULL))
             continue;
-        if (strcmp(dot, ".conf") != 0 && strcmp(dot, ".service") != 0 && strcmp(dot, ".socket") != 0 && strcmp(dot, ".d") != 0)
+        if (dot != NULL && strcmp(dot, ".conf") != 0 && strcmp(dot, ".service") != 0 && strcmp(dot, ".socket") != 0 && strcmp(dot, ".d") != 0)
             continue;
         uint32_t one = 0x811c9dc5;
         for (; *name != '\0'; name++)

@@ -52,7 +52,8 @@ function directoryHash(directory: string): string {
   let sum = 0;
   let count = 0;
   for (const name of entries(directory)) {
-    if (name.startsWith('.') || !/\.(conf|service|socket|d)$/.test(name)) continue;
+    // Names without a dot and a tilde are those of portreserve's files.
+    if (name.startsWith('.') || !/\.(conf|service|socket|d)$|^[^.~]+$/.test(name)) continue;
     count++;
     let hash = 0x811c9dc5; // FNV-1a
     for (const byte of Buffer.from(name)) hash = Math.imul(hash ^ byte, 0x01000193);
