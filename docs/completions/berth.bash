@@ -60,8 +60,8 @@ _berth() {
     return
   fi
   case $verb in
-    '') mapfile -t COMPREPLY < <(compgen -W 'list status check reload generate' -- "$cur") ;;
-    status) mapfile -t COMPREPLY < <(compgen -W "$(_berth_names "${control[@]}")" -- "$cur") ;;
+    '') mapfile -t COMPREPLY < <(compgen -W 'list status check release reload generate' -- "$cur") ;;
+    status | release) mapfile -t COMPREPLY < <(compgen -W "$(_berth_names "${control[@]}")" -- "$cur") ;;
     check) _berth_files -f -X '!*.conf' -- "$cur" && _berth_files -d -- "$cur" ;;
   esac
 }

@@ -1,7 +1,7 @@
 import { BerthError } from '../model/errors.js';
 import { defaultControlPath } from '../protocol/messages.js';
 
-export const verbs = ['list', 'status', 'check', 'reload', 'generate'] as const;
+export const verbs = ['list', 'status', 'check', 'release', 'reload', 'generate'] as const;
 export type Verb = (typeof verbs)[number];
 
 /** What the command line asks for. `control` is a path; `configDirs` is empty where the default search path counts. */
@@ -52,7 +52,7 @@ export function readPlain(argv: readonly string[]): Invocation | undefined {
   if (verb === undefined || options.some((option) => option !== '--json' && option !== '--no-legend')) {
     return undefined;
   }
-  const fits = verb === 'check' || operands.length === (verb === 'status' ? 1 : 0);
+  const fits = verb === 'check' || operands.length === (verb === 'status' || verb === 'release' ? 1 : 0);
   if (!fits || operands.includes('')) {
     return undefined;
   }

@@ -10,6 +10,7 @@ const commands: Readonly<Record<Verb, () => Promise<Command>>> = {
   list: async () => (await import('./list.js')).list,
   status: async () => (await import('./status.js')).status,
   check: async () => (await import('./check.js')).check,
+  release: async () => (await import('./release.js')).release,
   reload: async () => (await import('./reload.js')).reload,
   generate: async () => (await import('./generate.js')).generate,
 };

@@ -21,6 +21,7 @@ const colours: Readonly<Record<SocketInfo['state'] | ReservationStatus['state'],
   held: undefined,
   active: 'green',
   listening: 'green',
+  released: 'bold',
   failed: 'red',
 };
 

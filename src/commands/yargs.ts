@@ -62,6 +62,9 @@ function declare(version: string): Argv {
           describe: 'Read the files of this directory; may repeat',
         }),
     )
+    .command('release <NAME>', 'Let go of the ports of a reservation with Handoff=release', (y) =>
+      y.positional('NAME', { describe: "The reservation; '*' for all of them" }),
+    )
     .command('reload', 'Make berthd re-read its files')
     .command('generate', 'Show the drop-ins that units get, without writing them', (y) =>
       y
@@ -108,7 +111,7 @@ const messages = {
 /** Says better what yargs says in a text that cannot be replaced. `word` is the first argument that is no option. */
 function explain(message: string, word: string | number | undefined): string {
   if (message.startsWith('Not enough non-option arguments')) {
-    return 'status needs the NAME of a reservation';
+    return `${word ?? 'status'} needs the NAME of a reservation`;
   }
   if (word === undefined || verbs.some((verb) => verb === word)) {
     return message;
@@ -128,7 +131,7 @@ type Parsed = Readonly<Record<string, unknown>> & { readonly _: readonly (string
 
 function invocation(parsed: Parsed): Invocation {
   const verb = verbs.find((each) => each === parsed._[0]) ?? 'list';
-  const operands = strings(verb === 'status' ? parsed['NAME'] : parsed['FILE']);
+  const operands = strings(verb === 'status' || verb === 'release' ? parsed['NAME'] : parsed['FILE']);
   if (operands.includes('')) {
     throw new BerthError('Usage', `${verb} cannot take an empty argument`);
   }

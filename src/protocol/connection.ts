@@ -5,10 +5,10 @@ import type { Watch } from '../native/index.js';
 import { maxPacket } from './messages.js';
 import type { Request } from './messages.js';
 import { errorReply } from './replies.js';
-import type { Reply } from './replies.js';
+import type { Replies, Reply } from './replies.js';
 
 export interface ConnectionEvents {
-  readonly handle: (request: Request, connection: number) => Reply[];
+  readonly handle: (request: Request, connection: number) => Replies;
   readonly report: (message: string) => void;
   /** Called once, after the descriptor is closed, if start() had returned true. */
   readonly closed: () => void;
@@ -24,6 +24,8 @@ export class Connection {
   /** What could not be sent yet; its descriptors are duplicates, ours to close. */
   #unsent: Reply[] = [];
   #open = true;
+  /** Somebody waits for closed(). */
+  #waitedFor = false;
 
   constructor(fd: number, events: ConnectionEvents) {
     this.#fd = fd;
@@ -37,6 +39,7 @@ export class Connection {
   /** Serves at once what has arrived already, as it mostly has. True when there is something left to wait for. */
   start(): boolean {
     this.#read();
+    this.#waitedFor = this.#open;
     return this.#open;
   }
 
@@ -57,13 +60,9 @@ export class Connection {
     if (!this.#open) return;
     this.#open = false;
     this.#dropUnsent();
-    if (this.#watch !== undefined) {
-      native.unwatch(this.#watch);
-      closeSync(this.#fd);
-      this.#events.closed();
-    } else {
-      closeSync(this.#fd);
-    }
+    if (this.#watch !== undefined) native.unwatch(this.#watch);
+    closeSync(this.#fd);
+    if (this.#waitedFor) this.#events.closed();
   }
 
   #wait(events: number): void {
@@ -81,13 +80,13 @@ export class Connection {
       const packet = native.receive(this.#fd, false, 0);
       if (packet === undefined) this.#wait(Readable);
       else if (packet.data.length === 0) this.close();
-      else this.#answer(this.#reply(packet));
+      else this.#answerWhenReady(this.#reply(packet));
     } catch (error) {
       this.#failed(error);
     }
   }
 
-  #reply({ data, truncated, discarded }: { data: Buffer; truncated: boolean; discarded: boolean }): Reply[] {
+  #reply({ data, truncated, discarded }: { data: Buffer; truncated: boolean; discarded: boolean }): Replies {
     try {
       if (discarded) throw new BerthError('BadMessage', 'a request carries no descriptors');
       if (truncated || data.length > maxPacket) {
@@ -98,6 +97,23 @@ export class Connection {
       if (!(error instanceof BerthError)) this.#events.report(messageOf(error));
       return errorReply(error);
     }
+  }
+
+  #answerWhenReady(replies: Replies): void {
+    if (!(replies instanceof Promise)) {
+      this.#answer(replies);
+      return;
+    }
+    // One request a connection: nothing more is read meanwhile.
+    if (this.#watch !== undefined) native.unwatch(this.#watch);
+    this.#watch = undefined;
+    const finish = (ready: readonly Reply[]): void => {
+      if (this.#open) this.#answer(ready);
+    };
+    replies.then(finish, (error: unknown) => {
+      this.#events.report(messageOf(error));
+      finish(errorReply(error));
+    });
   }
 
   #answer(replies: readonly Reply[]): void {
