@@ -39,15 +39,14 @@ export function openFdStore(environment: NodeJS.ProcessEnv): FdStore | undefined
       send(['FDSTOREREMOVE=1', `FDNAME=${name}`], []);
     },
     settled: () =>
-      new Promise((resolve, reject) => {
+      new Promise((resolve) => {
         // BARRIER=1: PID 1 closes the descriptor that comes along when its turn has come (sd_notify(3)).
         const [ours, theirs] = native.socketpair(constant('SOCK_STREAM'));
         try {
           send(['BARRIER=1'], [theirs]);
         } catch (error) {
           closeSync(ours);
-          reject(error as Error);
-          return;
+          throw error;
         } finally {
           closeSync(theirs);
         }
