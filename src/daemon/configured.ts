@@ -56,7 +56,9 @@ export class ConfigurationFiles {
 
   /** What recall() wants to know of the last load(); undefined when it would prove nothing (see stamps.ts). */
   remember(): string | undefined {
-    if (this.#last === undefined) return undefined;
+    // The stamps know portreserve's files, which have no ending, by their directory.
+    const elsewhere = ![undefined, portreserveDirectory].includes(this.#portreserve);
+    if (this.#last === undefined || elsewhere) return undefined;
     const { inputs, since, settings } = this.#last;
     const { directories, files } = inputs;
     const text = stamps({ directories, files: new Set([...files, this.#program]) }, '', since);
