@@ -55,8 +55,15 @@ function daemon(t: TestContext): string {
 
 describe('the completion of bash', () => {
   it('offers the commands', async (t) => {
-    assert.deepEqual(await complete(t, ['berth', '']), ['check', 'generate', 'list', 'reload', 'status']);
-    assert.deepEqual(await complete(t, ['berth', '--json', 're']), ['reload']);
+    assert.deepEqual(await complete(t, ['berth', '']), [
+      'check',
+      'generate',
+      'list',
+      'release',
+      'reload',
+      'status',
+    ]);
+    assert.deepEqual(await complete(t, ['berth', '--json', 'rel']), ['release', 'reload']);
   });
 
   it('offers the names that berthd holds', async (t) => {
