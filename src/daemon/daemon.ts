@@ -127,7 +127,10 @@ export class Daemon {
       release: (name, peer) => {
         this.#awaitIdleness();
         const { refusals } = releaseNamed(context, [name], peer);
-        void this.#claims.settled();
+        // Nobody waits for it: what remains to be said is for the log.
+        this.#claims.settled().catch((error: unknown) => {
+          log.warning(`systemd does not answer: ${messageOf(error)}`);
+        });
         return refusals.length === 0 ? undefined : joined(refusals).message;
       },
       report: (message) => {
