@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { killBerthd, statusOf } from './claims.js';
+import { killBerthd, statusOf, whileKilled } from './claims.js';
 import { withLab, type Lab } from './lab.js';
 import { projectRoot } from './paths.js';
 import { labTest } from './requirements.js';
@@ -194,5 +194,70 @@ labTest("portreserve's own portrelease finds its socket, also while berthd is aw
       "portreserve's socket",
     ]);
     assert.equal(said.split('\n').length, 1, said);
+  });
+});
+
+labTest('two services that share a port each have it while they run, as any user', async (t) => {
+  const run = (name: string, number: number) =>
+    `[Service]\nUser=nobody\nExecStartPre=-/sbin/portrelease ${name}\nExecStart=/usr/bin/python3 ${program} ${number}\n`;
+  const units = { 'printer.service': run('printer', port), 'other.service': run('other', port + 1) };
+  const shared = { '/etc/portreserve/other': `${port}/tcp\n${port + 1}/tcp\n` };
+  await withLab(t, { units, files: { ...files, ...shared } }, async (lab) => {
+    const states = async () => [(await statusOf(lab, 'other')).state, await stateOf(lab)];
+    const common = async () => (await statusOf(lab, 'other')).sockets.map(({ state }) => state);
+    await lab.systemctl('start', 'printer.service');
+    assert.deepEqual(
+      [await states(), await common()],
+      [
+        ['released', 'released'],
+        ['released', 'held'],
+      ],
+    );
+    await lab.systemctl('start', 'other.service');
+    assert.deepEqual(await common(), ['released', 'released']);
+    await killBerthd(lab);
+    await lab.systemctl('stop', 'printer.service');
+    assert.deepEqual(
+      [await states(), await common()],
+      [
+        ['released', 'released'],
+        ['released', 'released'],
+      ],
+    );
+    await lab.systemctl('stop', 'other.service');
+    assert.deepEqual(
+      [await states(), await common()],
+      [
+        ['held', 'held'],
+        ['held', 'held'],
+      ],
+    );
+    assert.equal(await tryPort(lab), '');
+  });
+});
+
+labTest('a service gets its port at each start, however often berthd is killed', async (t) => {
+  const start = ['StartLimitIntervalSec=0', '[Service]', 'ExecStartPre=/sbin/portrelease printer'];
+  const units = {
+    'printer.service': `[Unit]\n${start.join('\n')}\nExecStart=/usr/bin/python3 ${program} ${port}\n`,
+  };
+  await withLab(t, { units, files }, async (lab) => {
+    const kills = await whileKilled(lab, async () => {
+      for (let round = 0; round < 15; round++) {
+        await lab.systemctl('restart', 'printer.service');
+        await lab.until(`service ${round} to listen`, async () => {
+          const pid = await lab.property('printer.service', 'MainPID');
+          const listening = await lab.text(['ss', '-Hlntp', 'sport', '=', `${port}`]);
+          return listening.includes(`pid=${pid},`) ? true : undefined;
+        });
+      }
+    });
+    assert.ok(kills > 5, `berthd was killed ${kills} times`);
+    await lab.until('the release to be known', async () =>
+      (await stateOf(lab)) === 'released' ? true : undefined,
+    );
+    await lab.systemctl('stop', 'printer.service');
+    await lab.until('the port to be held', async () => ((await stateOf(lab)) === 'held' ? true : undefined));
+    assert.equal(await tryPort(lab), '');
   });
 });
