@@ -9,6 +9,7 @@ import { inet, inet6 } from '../support/holds.js';
 import { Child, run, until, type Exit } from '../support/processes.js';
 import { requiresRoot } from '../support/requirements.js';
 import { freePort, serve, steal } from '../support/sockets.js';
+import { refusal } from '../support/talk.js';
 
 interface Legacy {
   readonly daemon: Berthd;
@@ -119,6 +120,23 @@ describe('portrelease', () => {
     const { status, err } = await run(t, program, ['--control', join(place, 'stream'), 'app']);
     assert.equal(status, 1);
     assert.match(err, /^portrelease: .*stream: .*\n$/);
+  });
+});
+
+describe('Release', () => {
+  it('takes names and nothing else, and releases those that it can', async (t) => {
+    const port = freePort();
+    const { daemon } = await legacy(t, { app: `${port}\n` });
+    const ask = (parameters: object) =>
+      refusal(daemon.control, JSON.stringify({ method: 'Release', parameters }));
+    for (const parameters of [{}, { names: 'app' }, { names: [1] }, { names: { 0: 'app' } }, { names: null }])
+      assert.equal(await ask(parameters), 'BadMessage: the names are not a list of strings');
+    assert.equal(hold(port), 'held');
+    const many = Array.from({ length: 5000 }, (_, index) => `no-${index}`);
+    const told = await ask({ names: ['app', ...many] });
+    assert.match(told, /^NotFound: there is no reservation 'no-0'; there is no reservation 'no-1'; /);
+    assert.ok(told.length < 1000);
+    assert.equal(hold(port), 'free');
   });
 });
 

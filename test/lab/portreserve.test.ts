@@ -29,6 +29,14 @@ function unit(...service: readonly string[]): string {
   return ['[Service]', ...service, `ExecStart=/usr/bin/python3 ${program} ${port}`, ''].join('\n');
 }
 
+/** Speaks portreserve's protocol and stays. */
+const talker = '/usr/local/lib/talker.py';
+const talk = `import socket, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+for name in (b'printer', b'*', b'no-such'): s.sendto(name, '/run/portreserve/socket')
+time.sleep(1000000)
+`;
+
 /** What an attempt to bind the port says. */
 async function tryPort(lab: Lab): Promise<string> {
   const script = `import socket, sys
@@ -158,11 +166,17 @@ labTest('what is released from a shell is taken back when the unit has run', asy
 
 labTest("portreserve's own portrelease finds its socket, also while berthd is away", async (t) => {
   const old = '/usr/local/bin/old-portrelease';
-  const units = { 'printer.service': unit(`ExecStartPre=-${old} printer`, 'ExecStartPre=/bin/sleep 0.2') };
+  const units = {
+    'printer.service': unit(`ExecStartPre=-${old} printer`, 'ExecStartPre=/bin/sleep 0.2'),
+    'talker.service': `[Service]\nUser=nobody\nExecStart=/usr/bin/python3 ${talker}\n`,
+    // In the place of the generator's, which would have its port released without its own doing.
+    'talker.service.d/50-berth.conf': '',
+  };
+  const more = { [talker]: talk, '/etc/portreserve/talker': '7633\n' };
   const built = `${projectRoot}build/bin/old-portrelease`;
   if (!existsSync(built)) throw new Error(`${built} is not built`);
   const programs = { [old]: process.env['BERTH_PORTRELEASE'] ?? built };
-  await withLab(t, { units, files, programs }, async (lab) => {
+  await withLab(t, { units, files: { ...files, ...more }, programs }, async (lab) => {
     // It is not known by its name, so that the generator has the unit ask for its port once more.
     await assertComesAndGoes(lab);
     await lab.run([old, 'printer']);
@@ -178,6 +192,17 @@ labTest("portreserve's own portrelease finds its socket, also while berthd is aw
       (await tryPort(lab)) === everything ? true : undefined,
     );
     await lab.run(['berth', 'reload']);
+    // Of another user, who is alive yet, only what is his unit's own counts.
+    assert.equal((await statusOf(lab, 'talker')).state, 'held');
+    await lab.systemctl('start', 'talker.service');
+    await lab.until('the release', async () =>
+      (await statusOf(lab, 'talker')).state === 'released' ? true : undefined,
+    );
+    assert.equal(await stateOf(lab), 'held');
+    await lab.systemctl('stop', 'talker.service');
+    await lab.until('the end', async () =>
+      (await statusOf(lab, 'talker')).state === 'held' ? true : undefined,
+    );
     // Nobody else is listened to, however much he says.
     const flood = `for i in $(seq 200); do ${old} printer; ${old} '*'; ${old} "$i"; done`;
     await lab.run(flood, { user: 'nobody' });
