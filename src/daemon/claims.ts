@@ -116,9 +116,9 @@ export class Claims {
   }
 
   /**
-   * Lets go of the sockets, for good when settled() has been called. They are taken back when the reservation's unit has ended; `runs` is what has them instead
-   * when it becomes the service itself. Where the unit does not run they are released ahead of its start, and else until
-   * the files are read again: whoever asked may have gone, and says nothing of what comes after it.
+   * Lets go of the sockets; they are free when settled() resolves. They are taken back when the reservation's unit has
+   * ended, or `runs`, which becomes the service itself. Where the unit does not run they are released ahead of its start,
+   * and at the longest until the files are read again: whoever asked may have gone, and nothing tells what comes after.
    */
   release({ reservation, slots }: Entry, peer: Attested, runs?: Follower): void {
     const { name, unit } = reservation;
@@ -308,8 +308,7 @@ export class Claims {
 
   /** Of a socket that several reservations have, each one's claimants count. */
   #takeBack(): void {
-    const free = new Set<Slot>();
-    for (const slot of this.#table.slots()) if (isReleased(slot)) free.add(slot);
+    const free = new Set<Slot>(this.#table.released);
     if (free.size === 0) return;
     for (const name of this.#claimants.keys())
       for (const slot of this.#table.get(name)?.slots ?? []) free.delete(slot);

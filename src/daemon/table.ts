@@ -35,6 +35,7 @@ const maxDiagnoses = 20;
  */
 export class Table {
   #entries = new Map<string, Entry>();
+  #released = new Set<Slot>();
 
   get(name: string): Entry | undefined {
     return this.#entries.get(name);
@@ -50,6 +51,10 @@ export class Table {
     const all = new Set<Slot>();
     for (const { slots } of this.#entries.values()) for (const slot of slots) all.add(slot);
     return all.values();
+  }
+
+  get released(): ReadonlySet<Slot> {
+    return this.#released;
   }
 
   /** How many sockets are wanted, how many of them are held, and how many more are released. */
@@ -95,6 +100,12 @@ export class Table {
       for (const fd of [...held.values()].flat()) closeSync(fd);
       this.#entries.set(reservation.name, { reservation, slots, changed });
     }
+    this.#findReleased();
+  }
+
+  #findReleased(): void {
+    this.#released = new Set();
+    for (const slot of this.slots()) if (slot.released !== undefined) this.#released.add(slot);
   }
 
   /** What is held, to be stored. The descriptors stay the table's. */
@@ -115,18 +126,22 @@ export class Table {
   release(slots: readonly Slot[]): Slot[] {
     const held = slots.filter(({ released }) => released === undefined);
     for (const slot of held) {
-      slot.socket?.close();
+      slot.socket?.letGo();
       delete slot.socket;
       delete slot.error;
       delete slot.holder;
       slot.released = Date.now();
+      this.#released.add(slot);
     }
     return held;
   }
 
   /** Holds released sockets again, at once or with the next try at what cannot be held. */
   takeBack(slots: readonly Slot[]): void {
-    for (const slot of slots) delete slot.released;
+    for (const slot of slots) {
+      delete slot.released;
+      this.#released.delete(slot);
+    }
     this.hold([], slots);
   }
 
@@ -153,9 +168,7 @@ export class Table {
       pool.set(key, [...(pool.get(key) ?? []), socket]);
     }
 
-    const released = new Map<string, number>();
-    for (const slot of this.slots())
-      if (slot.released !== undefined) released.set(holdKey(slot.request), slot.released);
+    const released = new Map([...this.#released].map((slot) => [holdKey(slot.request), slot.released]));
 
     const shared: Shared = new Map();
     const next = new Map(
@@ -174,6 +187,7 @@ export class Table {
     const leaving = [...pool.values()].flat();
     const before = this.#entries;
     this.#entries = next;
+    this.#findReleased();
     this.hold(leaving);
     for (const socket of leaving) socket.close();
     for (const [name, entry] of next) {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, closeSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { constant, native } from '../../src/native/index.js';
@@ -174,6 +174,25 @@ describe('berth-claim, with Handoff=release', () => {
     await daemon.reaches('app', 'held');
     assert.equal(hold(port), 'held');
     assert.doesNotMatch(daemon.child.err.slice(before), /cannot/);
+  });
+
+  it('frees a path, too, and has it back', async (t) => {
+    const path = join(scratch(t), 'socket');
+    const { daemon } = await legacy(
+      t,
+      {},
+      { app: `[Socket]\nListenStream=${path}\n[Reservation]\nHandoff=release\n` },
+    );
+    for (let round = 0; round < 2; round++) {
+      const script = `require('node:net').createServer().listen('${path}', () => console.log('up'))`;
+      const server = daemon.serve('app', [process.execPath, '-e', script]);
+      await server.prints('out', /up/);
+      assert.equal((await daemon.status('app')).state, 'released');
+      server.kill('SIGKILL');
+      const { sockets } = await daemon.reaches('app', 'held');
+      assert.equal(sockets[0]?.state, 'held');
+      assert.ok(existsSync(path));
+    }
   });
 
   it('takes the port back as soon as whoever has it then is gone', async (t) => {
