@@ -58,6 +58,7 @@ describe('the completion of bash', () => {
     assert.deepEqual(await complete(t, ['berth', '']), [
       'check',
       'generate',
+      'import',
       'list',
       'release',
       'reload',
