@@ -69,7 +69,7 @@ export class Claims {
     const inodes = (): string => slots.map(({ socket }) => socket?.inode).join();
     const before = inodes();
     withReserve(() => {
-      this.#table.hold([], slots);
+      this.#table.hold(slots);
     });
     const sockets = slots.map(({ socket, error }) => {
       if (socket === undefined) throw new BerthError('NotHeld', error ?? 'it is not held');
@@ -103,9 +103,14 @@ export class Claims {
   recover(): void {
     const inodes: number[] = [];
     for (const { socket } of this.#table.slots()) if (socket !== undefined) inodes.push(socket.inode);
+    const standIns = this.#table.standIns.map(({ reservation, socket }) => ({
+      reservation,
+      slots: [{ socket }],
+    }));
+    for (const { socket } of this.#table.standIns) inodes.push(socket.inode);
     if (inodes.length === 0) return;
     const owners = processesWithSockets(inodes, process.pid);
-    for (const { reservation, slots } of this.#table.entries()) {
+    for (const { reservation, slots } of [...this.#table.entries(), ...standIns]) {
       // Nearly all of them, as a rule: they are left alone.
       if (slots.every(({ socket }) => socket?.resting === true && !owners.has(socket.inode))) continue;
       const sockets = slots.flatMap(({ socket }) => socket ?? []);
@@ -203,12 +208,7 @@ export class Claims {
     this.#log.debug(`${name}: ${claimant.unit ?? `pid ${claimant.pid}`} has ended`);
     if (claimants.size > 0) return;
     this.#claimants.delete(name);
-    const entry = this.#table.get(name);
-    if (entry !== undefined)
-      this.#rest(
-        name,
-        entry.slots.flatMap(({ socket }) => socket ?? []),
-      );
+    this.#rest(name, this.#table.socketsOf(name));
   }
 
   #rest(name: string, sockets: readonly HeldSocket[]): void {

@@ -175,7 +175,9 @@ export class Daemon {
         : [...this.#table.entries()].map((entry) => entry.reservation.name);
       this.#table.apply(loaded.reservations, new Set(keep), (name) => this.#claims.inUse(name));
     });
-    this.#claims.forget((name) => this.#table.get(name) !== undefined);
+    this.#claims.forget(
+      (name) => this.#table.get(name) !== undefined || this.#table.socketsOf(name).length > 0,
+    );
     this.#afterHolding();
     const clean = mistakes.length === 0 && loaded.broken.length === 0 && loaded.complete;
     this.#memory = clean && this.#vault !== undefined ? configuration.remember() : undefined;

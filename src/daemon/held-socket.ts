@@ -6,7 +6,7 @@ import type { SocketSpec } from '../model/reservation.js';
 import { describeSocket } from '../model/reservation.js';
 import type { HoldRequest } from './hold-request.js';
 import { applyBindOptions, applyOptions } from './options.js';
-import { bindPath, linkPath, removePath, updatePath } from './unix-path.js';
+import { bindPath, bindPathInstead, linkPath, removePath, updatePath } from './unix-path.js';
 
 const protocols = {
   tcp: 'IPPROTO_TCP',
@@ -159,12 +159,13 @@ export class HeldSocket {
     else this.#unlisten();
   }
 
-  /** Lets go of the address, for good. */
-  close(): void {
+  /** Lets go of the address, for good. `keepPath` is for a path at which there is another socket by now. */
+  close(keepPath = false): void {
     const { address } = this; // a closed descriptor could not be asked any more
     closeSync(this.#fd);
     const { options } = this.#request;
-    if (address.family === 'unix' && options.removeOnStop) removePath(address.path, options.symlinks);
+    if (address.family === 'unix' && options.removeOnStop && !keepPath)
+      removePath(address.path, options.symlinks);
   }
 
   get #isStream(): boolean {
@@ -199,8 +200,10 @@ export class HeldSocket {
       if (this.#isInet && !options.reusePort) native.disown(fd);
       // Before bind(2), so that no datagram slips in.
       if (spec.type === 'datagram' && whileStopped === 'refuse') native.attachDrop(fd);
-      if (this.address.family === 'unix') bindPath(fd, this.address.path, type, options);
-      else bindAlone(fd, this.address, spec, siblings);
+      if (this.address.family === 'unix') {
+        const bind = siblings.length > 0 ? bindPathInstead : bindPath;
+        bind(fd, this.address.path, type, options);
+      } else bindAlone(fd, this.address, spec, siblings);
       this.warnings.push(...applyOptions(fd, spec, this.address, options));
       if (this.address.family === 'unix')
         this.warnings.push(...linkPath(this.address.path, options.symlinks));

@@ -4,6 +4,7 @@ import { findHolder } from './holder.js';
 import { HeldSocket } from './held-socket.js';
 import { holdError, holdKey, holdRequests } from './hold-request.js';
 import type { HoldRequest } from './hold-request.js';
+import { overlaps, placeOf } from './overlap.js';
 import type { Stored } from './vault.js';
 
 /** One socket of a reservation: held, or the reason why not and who is in the way. */
@@ -21,6 +22,15 @@ export interface Entry {
   readonly changed: number;
 }
 
+/**
+ * A socket that no file asks for any more, held until what takes its place is bound: a wanted one that overlaps with it
+ * and cannot be held yet. `reservation` is the one that it was of.
+ */
+export interface StandIn {
+  readonly reservation: Reservation;
+  readonly socket: HeldSocket;
+}
+
 /** Looking through /proc for a holder is slow, and a hundred such messages help nobody more than a few do. */
 const maxDiagnoses = 20;
 
@@ -30,6 +40,7 @@ const maxDiagnoses = 20;
  */
 export class Table {
   #entries = new Map<string, Entry>();
+  #standIns: readonly StandIn[] = [];
 
   get(name: string): Entry | undefined {
     return this.#entries.get(name);
@@ -42,6 +53,18 @@ export class Table {
 
   *slots(): IterableIterator<Slot> {
     for (const { slots } of this.#entries.values()) yield* slots;
+  }
+
+  /** Sockets that are held for those that cannot be yet, by the reservation that they were of. */
+  get standIns(): readonly StandIn[] {
+    return this.#standIns;
+  }
+
+  /** All that is held and was made for a reservation of this name. */
+  socketsOf(name: string): HeldSocket[] {
+    const slots = this.#entries.get(name)?.slots ?? [];
+    const left = this.#standIns.filter(({ reservation }) => reservation.name === name);
+    return [...slots.flatMap(({ socket }) => socket ?? []), ...left.map(({ socket }) => socket)];
   }
 
   /** How many sockets are wanted, and how many of them are held. */
@@ -62,30 +85,41 @@ export class Table {
   /** Begins with what an earlier berthd held. Takes the descriptors over. */
   restore(stored: readonly Stored[]): void {
     const changed = Date.now();
-    for (const { reservation, fds } of stored) {
+    const standIns: StandIn[] = [];
+    for (const { reservation, fds, standsIn } of stored) {
       const slots = holdRequests(reservation).map((request, index): Slot => {
         const fd = fds[index];
         return fd === undefined ? { request } : { request, socket: HeldSocket.adopt(request, fd) };
       });
-      this.#entries.set(reservation.name, { reservation, slots, changed });
+      if (standsIn !== true) {
+        this.#entries.set(reservation.name, { reservation, slots, changed });
+        continue;
+      }
+      for (const { socket } of slots) if (socket !== undefined) standIns.push({ reservation, socket });
     }
+    this.#standIns = standIns;
   }
 
   /** What is held, to be stored. The descriptors stay the table's. */
   stored(): Stored[] {
-    return [...this.#entries.values()].map(({ reservation, slots }) => {
-      const held = slots.flatMap(({ socket }) => socket ?? []);
-      return {
-        reservation: { ...reservation, sockets: held.map(({ request }) => request.spec) },
-        fds: held.map(({ fd }) => fd),
-      };
-    });
+    const entries = [...this.#entries.values()].map(({ reservation, slots }) =>
+      storedOf(
+        reservation,
+        slots.flatMap(({ socket }) => socket ?? []),
+      ),
+    );
+    const standIns = this.#standIns.map(({ reservation, socket }) => ({
+      ...storedOf(reservation, [socket]),
+      standsIn: true,
+    }));
+    return [...entries, ...standIns];
   }
 
   /**
    * Makes these the reservations that are held, and those named in `keep` besides, as they are now. Sockets that are
-   * still wanted, under whatever name, stay the same kernel sockets; new ones are bound before others are let go.
-   * `inUse` tells of a name whether a claimant has its sockets.
+   * still wanted, under whatever name, stay the same kernel sockets; new ones are bound before others are let go, and one
+   * that overlaps with a socket that cannot be bound stands in for it. `inUse` tells of a name whether a claimant has its
+   * sockets.
    */
   apply(
     reservations: readonly Reservation[],
@@ -97,31 +131,33 @@ export class Table {
       .map((entry) => entry.reservation)
       .filter(({ name }) => keep.has(name) && !known.has(name));
     // With ReusePort= there can be several of one key.
-    const pool = new Map<string, HeldSocket[]>();
-    for (const { socket } of this.slots()) {
-      if (socket === undefined) continue;
-      const key = holdKey(socket.request);
-      pool.set(key, [...(pool.get(key) ?? []), socket]);
-    }
+    const pool = new Map<string, StandIn[]>();
+    for (const held of this.#held()) append(pool, holdKey(held.socket.request), held);
 
     const wanted = [...reservations, ...kept].sort((a, b) => (a.name < b.name ? -1 : 1));
     const next = new Map(
       wanted.map((reservation) => [reservation.name, this.#adopt(reservation, pool, inUse)]),
     );
-    const leaving = [...pool.values()].flat();
     const before = this.#entries;
     this.#entries = next;
-    this.hold(leaving);
-    for (const socket of leaving) socket.close();
+    this.#standIns = [...pool.values()].flat();
+    this.hold();
     for (const [name, entry] of next) {
       const old = before.get(name);
       if (old !== undefined && sameSockets(old, entry)) next.set(name, { ...entry, changed: old.changed });
     }
   }
 
-  #adopt(reservation: Reservation, pool: Map<string, HeldSocket[]>, inUse: (name: string) => boolean): Entry {
+  /** Those of the entries first: where a stand-in has the same key, what is wanted keeps its own socket. */
+  *#held(): IterableIterator<StandIn> {
+    for (const { reservation, slots } of this.#entries.values())
+      for (const { socket } of slots) if (socket !== undefined) yield { reservation, socket };
+    yield* this.#standIns;
+  }
+
+  #adopt(reservation: Reservation, pool: Map<string, StandIn[]>, inUse: (name: string) => boolean): Entry {
     const slots = holdRequests(reservation).map((request): Slot => {
-      const socket = pool.get(holdKey(request))?.shift();
+      const socket = pool.get(holdKey(request))?.shift()?.socket;
       if (socket === undefined) return { request };
       socket.update(request, inUse(reservation.name));
       return { request, socket };
@@ -130,24 +166,48 @@ export class Table {
   }
 
   /**
-   * Tries to hold what is not held yet: all, or one reservation's. `leaving` are sockets about to be closed, beside which
-   * a new one may be bound. What cannot be held has its error afterwards.
+   * Tries to hold what is not held yet: all, or one reservation's. A new socket may be bound beside stand-ins, which go
+   * when nothing is left that they stand in for. What cannot be held has its error afterwards.
    */
-  hold(leaving: readonly HeldSocket[] = [], slots: Iterable<Slot> = this.slots()): void {
+  hold(slots: Iterable<Slot> = this.slots()): void {
+    const standIns = new Map<string, HeldSocket[]>();
+    for (const { socket } of this.#standIns) append(standIns, placeOf(socket.request), socket);
     let diagnoses = 0;
     for (const slot of slots) {
       if (slot.socket !== undefined) continue;
       delete slot.holder;
+      const siblings = (standIns.get(placeOf(slot.request)) ?? []).filter(({ request }) =>
+        overlaps(request, slot.request),
+      );
       try {
-        slot.socket = open(slot.request, leaving);
+        slot.socket = open(slot.request, siblings);
         delete slot.error;
       } catch (error) {
         const inUse = isSystemError(error) && error.code === 'EADDRINUSE';
         const holder = inUse && diagnoses++ < maxDiagnoses ? this.#holderOf(slot.request) : undefined;
-        slot.error = holdError(slot.request, error, holder?.description).message;
+        slot.error = holdError(slot.request, error, holder?.description).message + heldMeanwhile(siblings);
         if (holder?.pid !== undefined) slot.holder = holder.pid;
       }
     }
+    this.#dismiss();
+  }
+
+  /** Lets go of the stand-ins that overlap with nothing that is still to be held. */
+  #dismiss(): void {
+    if (this.#standIns.length === 0) return;
+    const missing = new Map<string, HoldRequest[]>();
+    const paths = new Set<string>();
+    for (const { request, socket } of this.slots()) {
+      if (socket === undefined) append(missing, placeOf(request), request);
+      else if (request.spec.address.family === 'unix') paths.add(request.spec.address.path);
+    }
+    this.#standIns = this.#standIns.filter(({ socket }) => {
+      const { request } = socket;
+      if (missing.get(placeOf(request))?.some((other) => overlaps(request, other)) === true) return true;
+      const { address } = request.spec;
+      socket.close(address.family === 'unix' && paths.has(address.path));
+      return false;
+    });
   }
 
   /** Another reservation of ours may be what is in the way: `631` and `127.0.0.1:631` overlap. */
@@ -160,26 +220,34 @@ export class Table {
   }
 }
 
-function open(request: HoldRequest, leaving: readonly HeldSocket[]): HeldSocket {
+function open(request: HoldRequest, siblings: readonly HeldSocket[]): HeldSocket {
   try {
     return HeldSocket.bind(request);
   } catch (error) {
-    const siblings = leaving.filter((socket) => overlaps(socket.request, request));
     if (siblings.length === 0 || !isSystemError(error) || error.code !== 'EADDRINUSE') throw error;
     return HeldSocket.bind(request, siblings);
   }
 }
 
-/** Whether two sockets can be in each other's way: of one kind, on one port. */
-function overlaps(a: HoldRequest, b: HoldRequest): boolean {
-  const [one, other] = [a.spec, b.spec];
-  return (
-    one.type === other.type &&
-    one.protocol === other.protocol &&
-    'port' in one.address &&
-    'port' in other.address &&
-    one.address.port === other.address.port
-  );
+/** For the end of an error: what is held in the place of a socket that cannot be. */
+function heldMeanwhile(siblings: readonly HeldSocket[]): string {
+  const [first, ...others] = siblings;
+  if (first === undefined) return '';
+  const more = others.length === 0 ? '' : ` and ${others.length} more`;
+  return `; '${first.describe()}'${more} of before ${more === '' ? 'is' : 'are'} held until then`;
+}
+
+function storedOf(reservation: Reservation, sockets: readonly HeldSocket[]): Stored {
+  return {
+    reservation: { ...reservation, sockets: sockets.map(({ request }) => request.spec) },
+    fds: sockets.map(({ fd }) => fd),
+  };
+}
+
+function append<T>(lists: Map<string, T[]>, key: string, item: T): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [item]);
+  else list.push(item);
 }
 
 function sameSockets(a: Entry, b: Entry): boolean {

@@ -22,12 +22,17 @@ interface VaultPacket {
   readonly memory?: string;
 }
 
-type PacketEntry = Omit<Reservation, 'options'> & { readonly options?: SocketOptions };
+type PacketEntry = Omit<Reservation, 'options'> & {
+  readonly options?: SocketOptions;
+  /** Which of the stand-ins this one is, counted from 1. Its name may be that of an entry. */
+  readonly standIn?: number;
+};
 
-/** A reservation with the sockets of it that are held, and a descriptor for each. */
+/** A reservation with the sockets of it that are held, and a descriptor for each; or with those that stand in (Table). */
 export interface Stored {
   readonly reservation: Reservation;
   readonly fds: readonly number[];
+  readonly standsIn?: boolean;
 }
 
 /** What an earlier berthd left: its sockets, and what it wanted its successor to know besides. */
@@ -118,8 +123,10 @@ function packetsOf(reservations: readonly Stored[]): Contents[] {
   let bytes = 0;
   let optionsBefore = '';
   const packets = [current];
-  for (const { reservation, fds } of reservations) {
-    const { options, ...others } = reservation;
+  let standIns = 0;
+  for (const { reservation, fds, standsIn } of reservations) {
+    const { options, ...configured } = reservation;
+    const others = standsIn === true ? { ...configured, standIn: ++standIns } : configured;
     const optionsText = JSON.stringify(options);
     let sockets: SocketSpec[] | undefined;
     for (const [index, socket] of reservation.sockets.entries()) {
@@ -170,7 +177,7 @@ function fill(packets: readonly Contents[]): number {
 
 /** Undefined, with nothing kept, when a packet is missing. */
 function read(vault: number): Recovered | undefined {
-  const found = new Map<string, { reservation: Reservation; fds: number[] }>();
+  const found = new Map<string, { reservation: Reservation; fds: number[]; standsIn?: boolean }>();
   let memory = '';
   native.setOption(vault, constant('SOL_SOCKET'), constant('SO_PEEK_OFF'), 0);
   for (let index = 0; ; index++) {
@@ -187,11 +194,18 @@ function read(vault: number): Recovered | undefined {
     for (const entry of packet.entries) {
       options = entry.options ?? options;
       if (options === undefined) throw new Error('the first entry of a packet has options');
-      const { name, sockets } = entry;
+      const { standIn, ...configured } = entry;
+      const { name, sockets } = configured;
       const fds = received.fds.slice(next, (next += sockets.length));
-      const before = found.get(name);
-      found.set(name, {
-        reservation: { ...entry, options, sockets: [...(before?.reservation.sockets ?? []), ...sockets] },
+      const key = standIn === undefined ? name : `${standIn} ${name}`; // a name has no blank
+      const before = found.get(key);
+      found.set(key, {
+        ...(standIn === undefined ? {} : { standsIn: true }),
+        reservation: {
+          ...configured,
+          options,
+          sockets: [...(before?.reservation.sockets ?? []), ...sockets],
+        },
         fds: [...(before?.fds ?? []), ...fds],
       });
     }

@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -123,31 +124,45 @@ static napi_value listen_held(napi_env env, napi_callback_info info) {
     return make_undefined(env);
 }
 
-/* bindBeside(fd, address, siblings): binds `fd` where it overlaps with held sockets of ours, which stay bound and
- * closed to everybody else meanwhile. */
-static napi_value bind_beside(napi_env env, napi_callback_info info) {
-    struct sharing sharings[MAX_FDS + 1];
-    int siblings[MAX_FDS];
-    struct address address;
-    napi_value args[3];
-    size_t count;
-    int fd;
-    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) || !get_address(env, args[1], &address) ||
-        !get_fds(env, args[2], siblings, MAX_FDS, &count))
-        return NULL;
+/* Switches the sharing of `fd` and its siblings on for one bind(2). 0 or an errno. */
+static int bind_sharing(int fd, const struct address *address, const int *siblings, struct sharing *sharings,
+                        size_t count) {
     bool stream = get_socket_int(fd, SO_TYPE) == SOCK_STREAM;
     for (size_t i = 0; i < count; i++)
         start_sharing(&sharings[i], siblings[i]);
     start_sharing(&sharings[count], fd);
     if (stream)
         set_int(fd, SO_REUSEADDR, 1);
-    int result = bind(fd, (struct sockaddr *)&address.storage, address.length);
-    int error = errno;
+    int error = bind(fd, (const struct sockaddr *)&address->storage, address->length) < 0 ? errno : 0;
     if (stream)
         set_int(fd, SO_REUSEADDR, 0);
     for (size_t i = 0; i <= count; i++)
         stop_sharing(&sharings[i]);
-    return result < 0 ? throw_errno(env, error, "bind") : make_undefined(env);
+    return error;
+}
+
+/* bindBeside(fd, address, siblings): binds `fd` where it overlaps with held sockets of ours, however many, which stay
+ * bound and closed to everybody else meanwhile. */
+static napi_value bind_beside(napi_env env, napi_callback_info info) {
+    struct address address;
+    napi_value args[3];
+    uint32_t length;
+    size_t count;
+    int fd, error = ENOMEM;
+    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) || !get_address(env, args[1], &address))
+        return NULL;
+    if (napi_get_array_length(env, args[2], &length) != napi_ok)
+        return throw_type(env, "an array of descriptors was expected");
+    int *siblings = calloc((size_t)length + 1, sizeof *siblings);
+    struct sharing *sharings = calloc((size_t)length + 1, sizeof *sharings);
+    bool given = siblings == NULL || get_fds(env, args[2], siblings, length, &count);
+    if (given && siblings != NULL && sharings != NULL)
+        error = bind_sharing(fd, &address, siblings, sharings, count);
+    free(sharings);
+    free(siblings);
+    if (!given)
+        return NULL;
+    return error != 0 ? throw_errno(env, error, "bind") : make_undefined(env);
 }
 
 /* disown(fd): from here on the socket's uid is nobody's, where CAP_CHOWN allows it. A service can set SO_REUSEPORT on its

@@ -80,6 +80,26 @@ describe('the vault', () => {
     assert.equal(openFds().size, before + 1, 'the one that the manager keeps');
   });
 
+  it('keeps what stands in apart from what is configured, under whatever name', (t) => {
+    const store = manager(t);
+    const standIn = (name: string, sockets: number): Stored => ({ ...stored(name, sockets), standsIn: true });
+    const saved = [stored('a', 2), standIn('a', 1), standIn('a', 300), standIn('b', 1)];
+    new Vault(store, []).save(saved, undefined);
+    const { stored: found } = recover(store.pass());
+    assert.deepEqual(
+      found.map(({ reservation: { name }, fds, standsIn }) => [name, fds.length, standsIn ?? false]),
+      [
+        ['a', 2, false],
+        ['a', 1, true],
+        ['a', 300, true],
+        ['b', 1, true],
+      ],
+    );
+    assert.deepEqual(inodes(found), inodes(saved));
+    closeAll(found);
+    closeAll(saved);
+  });
+
   it('can be read again: reading takes nothing out', (t) => {
     const store = manager(t);
     const saved = [stored('a', 3)];
