@@ -35,6 +35,8 @@ export class HeldSocket {
   #address: BoundAddress | undefined;
   #fd: number;
   #inode: number;
+  /** Beside a datagram socket (native.guardDatagrams): whatever a service does to its duplicate, nobody else can bind. */
+  #guard: number | undefined;
   /** What the kernel refused of its options, for the log. */
   readonly warnings: string[] = [];
 
@@ -55,21 +57,24 @@ export class HeldSocket {
    * the SystemError of the call that failed; then nothing is held.
    */
   static bind(request: HoldRequest, siblings: readonly HeldSocket[] = []): HeldSocket {
-    const held = new HeldSocket(request, resolveAddress(request.spec), (socket) =>
-      socket.#open(siblings.map(({ fd }) => fd)),
-    );
+    const others = siblings.flatMap(({ fds }) => fds);
+    const held = new HeldSocket(request, resolveAddress(request.spec), (socket) => socket.#open(others));
     try {
+      held.#watchOver(others);
       if (request.whileStopped === 'queue') held.#receive();
       return held;
     } catch (error) {
-      closeSync(held.#fd);
+      held.fds.forEach(closeSync);
       throw error;
     }
   }
 
-  /** Takes a descriptor over that an earlier berthd bound by this request, in whatever state it is. */
-  static adopt(request: HoldRequest, fd: number): HeldSocket {
-    return new HeldSocket(request, undefined, () => fd);
+  /** Takes descriptors over that an earlier berthd bound by this request, in whatever state they are. */
+  static adopt(request: HoldRequest, fd: number, guard?: number): HeldSocket {
+    const held = new HeldSocket(request, undefined, () => fd);
+    held.#guard = guard;
+    held.#watchOver();
+    return held;
   }
 
   get address(): BoundAddress {
@@ -79,6 +84,16 @@ export class HeldSocket {
   /** Lent for a handoff: it stays berthd's. */
   get fd(): number {
     return this.#fd;
+  }
+
+  /** The one that stands guard beside it, if there is one. It stays berthd's, and nobody is handed it. */
+  get guard(): number | undefined {
+    return this.#guard;
+  }
+
+  /** All that stands on the address. */
+  get fds(): number[] {
+    return this.#guard === undefined ? [this.#fd] : [this.#fd, this.#guard];
   }
 
   get inode(): number {
@@ -103,6 +118,7 @@ export class HeldSocket {
     this.#request = request;
     if (JSON.stringify(before) === JSON.stringify(request)) return;
     const { options } = request;
+    this.#watchOver();
     this.warnings.push(...applyOptions(this.#fd, request.spec, this.address, options, true));
     try {
       if (this.address.family === 'unix') {
@@ -121,6 +137,7 @@ export class HeldSocket {
    */
   handOver(): string[] {
     const repaired = this.#repair();
+    this.#watchOver();
     native.setBlocking(this.#fd);
     this.#receive();
     return repaired;
@@ -162,7 +179,7 @@ export class HeldSocket {
   /** Lets go of the address, for good. `keepPath` is for a path at which there is another socket by now. */
   close(keepPath = false): void {
     const { address } = this; // a closed descriptor could not be asked any more
-    closeSync(this.#fd);
+    this.fds.forEach(closeSync);
     const { options } = this.#request;
     if (address.family === 'unix' && options.removeOnStop && !keepPath)
       removePath(address.path, options.symlinks);
@@ -212,6 +229,17 @@ export class HeldSocket {
       closeSync(fd);
       throw error;
     }
+  }
+
+  /** Has a guard where one is due and can be had, and none where not. `others` are sockets of ours on the address. */
+  #watchOver(others: readonly number[] = []): void {
+    if (this.#request.guarded) this.#guard ??= native.guardDatagrams(this.#fd, others);
+    else this.#dismissGuard();
+  }
+
+  #dismissGuard(): void {
+    if (this.#guard !== undefined) closeSync(this.#guard);
+    this.#guard = undefined;
   }
 
   #receive(): void {
@@ -270,14 +298,18 @@ export class HeldSocket {
 
   /** A socket that cannot be revived: another one takes its place, of an IP address while it is still bound. */
   #replace(): void {
-    const old = this.#fd;
     if (this.#isInet) {
-      this.#fd = this.#open([old]);
-      closeSync(old);
+      const before = this.fds;
+      this.#fd = this.#open(before);
+      // The guard has to come after the hold (native.guardDatagrams), so another one replaces it, too.
+      this.#guard = undefined;
+      this.#watchOver(before);
+      before.forEach(closeSync);
     } else {
       const { family } = this.address;
       if (this.address.family === 'unix') removePath(this.address.path, []);
       // An abstract name goes with its socket only. Its number stays taken, should the name be, too.
+      const old = this.#fd;
       this.#fd = native.socket(constant(families[family]), constant(types[this.#request.spec.type]), 0);
       closeSync(old);
       const placeholder = this.#fd;

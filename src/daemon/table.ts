@@ -86,10 +86,11 @@ export class Table {
   restore(stored: readonly Stored[]): void {
     const changed = Date.now();
     const standIns: StandIn[] = [];
-    for (const { reservation, fds, standsIn } of stored) {
+    for (const { reservation, fds, guards, standsIn } of stored) {
       const slots = holdRequests(reservation).map((request, index): Slot => {
         const fd = fds[index];
-        return fd === undefined ? { request } : { request, socket: HeldSocket.adopt(request, fd) };
+        if (fd === undefined) return { request };
+        return { request, socket: HeldSocket.adopt(request, fd, guards?.[index]) };
       });
       if (standsIn !== true) {
         this.#entries.set(reservation.name, { reservation, slots, changed });
@@ -241,6 +242,7 @@ function storedOf(reservation: Reservation, sockets: readonly HeldSocket[]): Sto
   return {
     reservation: { ...reservation, sockets: sockets.map(({ request }) => request.spec) },
     fds: sockets.map(({ fd }) => fd),
+    guards: sockets.map(({ guard }) => guard),
   };
 }
 

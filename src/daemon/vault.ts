@@ -9,8 +9,8 @@ import type { PassedFd } from '../systemd/listen-fds.js';
  * All held sockets as undelivered messages in the queue of one AF_UNIX socket, which PID 1 keeps: they outlive berthd,
  * and PID 1, whose fd store grows quadratically, keeps one descriptor for any number of them (docs/design.md).
  *
- * Each packet is JSON with its descriptors: those of its entries' sockets, in order. An entry without options has those of
- * the one before. The last ones may have no entries but
+ * Each packet is JSON with its descriptors: those of its entries' sockets, in order, with a guard behind the socket that has
+ * one. An entry without options has those of the one before. The last ones may have no entries but
  * parts of a text that is passed on with the sockets.
  */
 interface VaultPacket {
@@ -24,6 +24,8 @@ interface VaultPacket {
 
 type PacketEntry = Omit<Reservation, 'options'> & {
   readonly options?: SocketOptions;
+  /** Which of its sockets have a guard, counted from 0. */
+  readonly guarded?: readonly number[];
   /** Which of the stand-ins this one is, counted from 1. Its name may be that of an entry. */
   readonly standIn?: number;
 };
@@ -32,6 +34,8 @@ type PacketEntry = Omit<Reservation, 'options'> & {
 export interface Stored {
   readonly reservation: Reservation;
   readonly fds: readonly number[];
+  /** Of the sockets that have one. */
+  readonly guards?: readonly (number | undefined)[];
   readonly standsIn?: boolean;
 }
 
@@ -124,15 +128,17 @@ function packetsOf(reservations: readonly Stored[]): Contents[] {
   let optionsBefore = '';
   const packets = [current];
   let standIns = 0;
-  for (const { reservation, fds, standsIn } of reservations) {
+  for (const { reservation, fds, guards, standsIn } of reservations) {
     const { options, ...configured } = reservation;
     const others = standsIn === true ? { ...configured, standIn: ++standIns } : configured;
     const optionsText = JSON.stringify(options);
     let sockets: SocketSpec[] | undefined;
+    let guarded: number[] = [];
     for (const [index, socket] of reservation.sockets.entries()) {
       const fd = fds[index];
       if (fd === undefined) throw new Error('every stored socket has a descriptor');
-      if (current.fds.length === maxFdsPerMessage || bytes > maxPacketBytes) {
+      const guard = guards?.[index];
+      if (current.fds.length + 2 > maxFdsPerMessage || bytes > maxPacketBytes) {
         packets.push((current = { entries: [], fds: [] }));
         bytes = 0;
         optionsBefore = '';
@@ -140,14 +146,18 @@ function packetsOf(reservations: readonly Stored[]): Contents[] {
       }
       if (sockets === undefined) {
         sockets = [];
+        guarded = [];
         const entry =
-          optionsText === optionsBefore ? { ...others, sockets } : { ...others, options, sockets };
+          optionsText === optionsBefore
+            ? { ...others, sockets, guarded }
+            : { ...others, options, sockets, guarded };
         optionsBefore = optionsText;
         current.entries.push(entry);
         bytes += JSON.stringify(entry).length;
       }
+      if (guard !== undefined) guarded.push(sockets.length);
       sockets.push(socket);
-      current.fds.push(fd);
+      current.fds.push(fd, ...(guard === undefined ? [] : [guard]));
       bytes += JSON.stringify(socket).length;
     }
   }
@@ -175,9 +185,14 @@ function fill(packets: readonly Contents[]): number {
   }
 }
 
+interface Found extends Stored {
+  readonly fds: number[];
+  readonly guards: (number | undefined)[];
+}
+
 /** Undefined, with nothing kept, when a packet is missing. */
 function read(vault: number): Recovered | undefined {
-  const found = new Map<string, { reservation: Reservation; fds: number[]; standsIn?: boolean }>();
+  const found = new Map<string, Found>();
   let memory = '';
   native.setOption(vault, constant('SOL_SOCKET'), constant('SO_PEEK_OFF'), 0);
   for (let index = 0; ; index++) {
@@ -185,7 +200,8 @@ function read(vault: number): Recovered | undefined {
     const packet = received === undefined ? undefined : parse(received.data);
     if (received === undefined || packet?.index !== index || received.discarded) {
       received?.fds.forEach(closeSync);
-      for (const { fds } of found.values()) fds.forEach(closeSync);
+      for (const { fds, guards } of found.values())
+        for (const fd of [...fds, ...guards]) if (fd !== undefined) closeSync(fd);
       return undefined;
     }
     if (index === 0) native.makeRoom(vault, packet.total * maxFdsPerMessage);
@@ -194,20 +210,24 @@ function read(vault: number): Recovered | undefined {
     for (const entry of packet.entries) {
       options = entry.options ?? options;
       if (options === undefined) throw new Error('the first entry of a packet has options');
-      const { standIn, ...configured } = entry;
+      const { standIn, guarded = [], ...configured } = entry;
       const { name, sockets } = configured;
-      const fds = received.fds.slice(next, (next += sockets.length));
       const key = standIn === undefined ? name : `${standIn} ${name}`; // a name has no blank
       const before = found.get(key);
-      found.set(key, {
-        ...(standIn === undefined ? {} : { standsIn: true }),
-        reservation: {
-          ...configured,
-          options,
-          sockets: [...(before?.reservation.sockets ?? []), ...sockets],
-        },
-        fds: [...(before?.fds ?? []), ...fds],
-      });
+      const reservation = {
+        ...configured,
+        options,
+        sockets: [...(before?.reservation.sockets ?? []), ...sockets],
+      };
+      const fds = before?.fds ?? [];
+      const guards = before?.guards ?? [];
+      found.set(key, { reservation, fds, guards, ...(standIn === undefined ? {} : { standsIn: true }) });
+      for (const index of sockets.keys()) {
+        const [fd, guard] = received.fds.slice(next, (next += guarded.includes(index) ? 2 : 1));
+        if (fd === undefined) throw new Error('every stored socket has a descriptor');
+        fds.push(fd);
+        guards.push(guard);
+      }
     }
     memory += packet.memory ?? '';
     if (index === packet.total - 1)

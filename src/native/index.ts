@@ -55,6 +55,8 @@ export interface Native {
   bind(fd: number, address: BoundAddress): void;
   /** Binds where `fd` overlaps with sockets of ours that stay bound: see src/native/addon/hold.c. */
   bindBeside(fd: number, address: BoundAddress, siblings: readonly number[]): void;
+  /** A socket that keeps others from an address while SO_REUSEADDR is set on `fd`; undefined where that cannot be. */
+  guardDatagrams(fd: number, siblings: readonly number[]): number | undefined;
   /** Lets no uid's sockets share the port by SO_REUSEPORT, where berthd may do that: see src/native/addon/hold.c. */
   disown(fd: number): void;
   connect(fd: number, address: BoundAddress): void;

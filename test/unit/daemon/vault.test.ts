@@ -54,7 +54,8 @@ function stored(name: string, sockets: number): Stored {
 }
 
 function closeAll(all: readonly Stored[]): void {
-  for (const { fds } of all) fds.forEach(closeSync);
+  for (const { fds, guards = [] } of all)
+    for (const fd of [...fds, ...guards]) if (fd !== undefined) closeSync(fd);
 }
 
 function inodes(all: readonly Stored[]): number[][] {
@@ -96,6 +97,24 @@ describe('the vault', () => {
       ],
     );
     assert.deepEqual(inodes(found), inodes(saved));
+    closeAll(found);
+    closeAll(saved);
+  });
+
+  it('keeps the guards with the sockets that they are for', (t) => {
+    const store = manager(t);
+    const saved = [stored('one', 3), stored('many', 600)].map((each, which) => ({
+      ...each,
+      guards: each.fds.map((_, index) =>
+        (index + which) % 2 === 1 ? openSocket('stream', 'inet') : undefined,
+      ),
+    }));
+    new Vault(store, []).save(saved, undefined);
+    const { stored: found } = recover(store.pass());
+    const guardsOf = ({ guards = [] }: Stored) =>
+      guards.map((fd) => (fd === undefined ? undefined : native.inode(fd)));
+    assert.deepEqual(inodes(found), inodes(saved));
+    assert.deepEqual(found.map(guardsOf), saved.map(guardsOf));
     closeAll(found);
     closeAll(saved);
   });
