@@ -64,7 +64,7 @@ export class Claims {
   }
 
   /** Makes the sockets ready and hands over duplicates. Throws a BerthError when that cannot be done for all of them. */
-  grant({ reservation, slots }: Entry, peer: Peer, form: ClaimForm): Reply[] {
+  grant({ reservation, slots, formerNames }: Entry, peer: Peer, form: ClaimForm): Reply[] {
     const mode = modeOf(reservation, form);
     const inodes = (): string => slots.map(({ socket }) => socket?.inode).join();
     const before = inodes();
@@ -83,6 +83,7 @@ export class Claims {
     return claimReply(
       mode,
       sockets.map(({ fd }) => ({ fd, name: reservation.fdName })),
+      mode === 'store' ? formerNames : [],
     );
   }
 
@@ -111,8 +112,10 @@ export class Claims {
     if (inodes.length === 0) return;
     const owners = processesWithSockets(inodes, process.pid);
     for (const { reservation, slots } of [...this.#table.entries(), ...standIns]) {
-      // Nearly all of them, as a rule: they are left alone.
-      if (slots.every(({ socket }) => socket?.resting === true && !owners.has(socket.inode))) continue;
+      // Nearly all of them, as a rule: they are left alone. A loan does not show in the hold.
+      const lends = reservation.handoff === 'lend';
+      if (!lends && slots.every(({ socket }) => socket?.resting === true && !owners.has(socket.inode)))
+        continue;
       const sockets = slots.flatMap(({ socket }) => socket ?? []);
       const pids = new Set(sockets.flatMap(({ inode }) => owners.get(inode) ?? []));
       pids.delete(1);

@@ -15,11 +15,15 @@ export interface Slot {
   holder?: number;
 }
 
-/** A reservation with its sockets, in the order of its file. `changed` is when it last was held whole, or last failed. */
+/**
+ * A reservation with its sockets, in the order of its file. `changed` is when it last was held whole, or last failed.
+ * `formerNames` are descriptor names that its unit may have in its fd store from before a change of the files.
+ */
 export interface Entry {
   readonly reservation: Reservation;
   readonly slots: readonly Slot[];
   readonly changed: number;
+  readonly formerNames: readonly string[];
 }
 
 /**
@@ -30,6 +34,9 @@ export interface StandIn {
   readonly reservation: Reservation;
   readonly socket: HeldSocket;
 }
+
+/** Whoever changes FileDescriptorName= more often than that between two starts has to stop the unit once. */
+const maxFormerNames = 16;
 
 /** Looking through /proc for a holder is slow, and a hundred such messages help nobody more than a few do. */
 const maxDiagnoses = 20;
@@ -86,14 +93,14 @@ export class Table {
   restore(stored: readonly Stored[]): void {
     const changed = Date.now();
     const standIns: StandIn[] = [];
-    for (const { reservation, fds, guards, standsIn } of stored) {
+    for (const { reservation, fds, guards, standsIn, formerNames = [] } of stored) {
       const slots = holdRequests(reservation).map((request, index): Slot => {
         const fd = fds[index];
         if (fd === undefined) return { request };
         return { request, socket: HeldSocket.adopt(request, fd, guards?.[index]) };
       });
       if (standsIn !== true) {
-        this.#entries.set(reservation.name, { reservation, slots, changed });
+        this.#entries.set(reservation.name, { reservation, slots, changed, formerNames });
         continue;
       }
       for (const { socket } of slots) if (socket !== undefined) standIns.push({ reservation, socket });
@@ -103,12 +110,13 @@ export class Table {
 
   /** What is held, to be stored. The descriptors stay the table's. */
   stored(): Stored[] {
-    const entries = [...this.#entries.values()].map(({ reservation, slots }) =>
-      storedOf(
+    const entries = [...this.#entries.values()].map(({ reservation, slots, formerNames }) => ({
+      ...storedOf(
         reservation,
         slots.flatMap(({ socket }) => socket ?? []),
       ),
-    );
+      ...(formerNames.length === 0 ? {} : { formerNames }),
+    }));
     const standIns = this.#standIns.map(({ reservation, socket }) => ({
       ...storedOf(reservation, [socket]),
       standsIn: true,
@@ -136,8 +144,12 @@ export class Table {
     for (const held of this.#held()) append(pool, holdKey(held.socket.request), held);
 
     const wanted = [...reservations, ...kept].sort((a, b) => (a.name < b.name ? -1 : 1));
+    const namesOf = this.#namesBefore(wanted);
     const next = new Map(
-      wanted.map((reservation) => [reservation.name, this.#adopt(reservation, pool, inUse)]),
+      wanted.map((reservation) => {
+        const formerNames = namesOf.get(reservation.unit) ?? [];
+        return [reservation.name, { ...this.#adopt(reservation, pool, inUse), formerNames }];
+      }),
     );
     const before = this.#entries;
     this.#entries = next;
@@ -156,7 +168,26 @@ export class Table {
     yield* this.#standIns;
   }
 
-  #adopt(reservation: Reservation, pool: Map<string, StandIn[]>, inUse: (name: string) => boolean): Entry {
+  /** The names, by unit, under which sockets may have been stored and that are of none of these reservations. */
+  #namesBefore(wanted: readonly Reservation[]): Map<string, string[]> {
+    const current = new Set(wanted.map(({ unit, fdName }) => `${unit} ${fdName}`));
+    const found = new Map<string, Set<string>>();
+    for (const { reservation, formerNames } of this.#entries.values()) {
+      const { unit, handoff, fdName } = reservation;
+      for (const name of handoff === 'store' ? [...formerNames, fdName] : formerNames) {
+        if (current.has(`${unit} ${name}`)) continue;
+        const names = found.get(unit) ?? new Set();
+        found.set(unit, names.add(name));
+      }
+    }
+    return new Map([...found].map(([unit, names]) => [unit, [...names].slice(-maxFormerNames)]));
+  }
+
+  #adopt(
+    reservation: Reservation,
+    pool: Map<string, StandIn[]>,
+    inUse: (name: string) => boolean,
+  ): Omit<Entry, 'formerNames'> {
     const slots = holdRequests(reservation).map((request): Slot => {
       const socket = pool.get(holdKey(request))?.shift()?.socket;
       if (socket === undefined) return { request };

@@ -26,6 +26,7 @@ type PacketEntry = Omit<Reservation, 'options'> & {
   readonly options?: SocketOptions;
   /** Which of its sockets have a guard, counted from 0. */
   readonly guarded?: readonly number[];
+  readonly formerNames?: readonly string[];
   /** Which of the stand-ins this one is, counted from 1. Its name may be that of an entry. */
   readonly standIn?: number;
 };
@@ -37,6 +38,7 @@ export interface Stored {
   /** Of the sockets that have one. */
   readonly guards?: readonly (number | undefined)[];
   readonly standsIn?: boolean;
+  readonly formerNames?: readonly string[];
 }
 
 /** What an earlier berthd left: its sockets, and what it wanted its successor to know besides. */
@@ -128,9 +130,13 @@ function packetsOf(reservations: readonly Stored[]): Contents[] {
   let optionsBefore = '';
   const packets = [current];
   let standIns = 0;
-  for (const { reservation, fds, guards, standsIn } of reservations) {
+  for (const { reservation, fds, guards, standsIn, formerNames } of reservations) {
     const { options, ...configured } = reservation;
-    const others = standsIn === true ? { ...configured, standIn: ++standIns } : configured;
+    const others = {
+      ...configured,
+      ...(formerNames === undefined ? {} : { formerNames }),
+      ...(standsIn === true ? { standIn: ++standIns } : {}),
+    };
     const optionsText = JSON.stringify(options);
     let sockets: SocketSpec[] | undefined;
     let guarded: number[] = [];
@@ -210,7 +216,7 @@ function read(vault: number): Recovered | undefined {
     for (const entry of packet.entries) {
       options = entry.options ?? options;
       if (options === undefined) throw new Error('the first entry of a packet has options');
-      const { standIn, guarded = [], ...configured } = entry;
+      const { standIn, guarded = [], formerNames, ...configured } = entry;
       const { name, sockets } = configured;
       const key = standIn === undefined ? name : `${standIn} ${name}`; // a name has no blank
       const before = found.get(key);
@@ -221,7 +227,13 @@ function read(vault: number): Recovered | undefined {
       };
       const fds = before?.fds ?? [];
       const guards = before?.guards ?? [];
-      found.set(key, { reservation, fds, guards, ...(standIn === undefined ? {} : { standsIn: true }) });
+      found.set(key, {
+        reservation,
+        fds,
+        guards,
+        ...(standIn === undefined ? {} : { standsIn: true }),
+        ...(formerNames === undefined ? {} : { formerNames }),
+      });
       for (const index of sockets.keys()) {
         const [fd, guard] = received.fds.slice(next, (next += guarded.includes(index) ? 2 : 1));
         if (fd === undefined) throw new Error('every stored socket has a descriptor');

@@ -2,6 +2,7 @@
 #include <stddef.h>
 
 enum {
+    MAX_STALE = 8 * 1024,   /* 16 names of 255 bytes, and then some */
     MAX_NAMES = 128 * 1024, /* the kernel takes no longer environment variable (MAX_ARG_STRLEN, execve(2)) */
     EXIT_REFUSED = 125,     /* the exit statuses of env(1) */
     EXIT_CANNOT_RUN = 126,
@@ -13,6 +14,7 @@ struct handoff {
     size_t count;
     char mode[16]; /* exec, store, lend, release, done */
     char names[MAX_NAMES]; /* as in LISTEN_FDNAMES: one for each descriptor, separated by colons */
+    char stale[MAX_STALE]; /* names that are to leave the fd store */
 };
 
 /* One line on stderr, `berth-claim: cannot claim 'NAME': …`, and exit 125. */

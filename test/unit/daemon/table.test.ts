@@ -155,6 +155,44 @@ describe('Table.apply', () => {
   });
 });
 
+describe('former names', () => {
+  const store = (name: string, fdName: string, unit = 'x.service'): Reservation =>
+    one(name, inet('127.0.0.1', ports.get(name) ?? 0), { fdName, unit, handoff: 'store' });
+  const ports = new Map(['a', 'b'].map((name) => [name, freePort()]));
+  const names = (made: Table, name = 'a') => made.get(name)?.formerNames;
+
+  it('are those that the unit may have stored, and that no reservation of it has now', (t) => {
+    const made = table(t);
+    made.apply([store('a', 'one')], none, idle);
+    assert.deepEqual(names(made), []);
+    made.apply([store('a', 'two')], none, idle);
+    made.apply([store('a', 'three')], none, idle);
+    assert.deepEqual(names(made), ['one', 'two']);
+    made.apply([store('a', 'three'), store('b', 'one')], none, idle);
+    assert.deepEqual([names(made), names(made, 'b')], [['two'], ['two']]);
+    made.apply([store('a', 'two')], none, idle);
+    assert.deepEqual(names(made), ['three', 'one']);
+  });
+
+  it('are of one unit, and outlive berthd', (t) => {
+    const made = table(t);
+    made.apply([store('a', 'one'), store('b', 'other', 'y.service')], none, idle);
+    made.apply([store('a', 'two'), store('b', 'another', 'y.service')], none, idle);
+    const next = table(t);
+    next.restore(
+      made.stored().map((stored) => ({ ...stored, fds: stored.fds.map((fd) => native.duplicate(fd)) })),
+    );
+    assert.deepEqual([names(next), names(next, 'b')], [['one'], ['other']]);
+  });
+
+  it('are no more than a claim can name', (t) => {
+    const made = table(t);
+    for (let change = 0; change < 100; change++) made.apply([store('a', `n${change}`)], none, idle);
+    assert.equal(names(made)?.length, 16);
+    assert.equal(names(made)?.at(-1), 'n98');
+  });
+});
+
 describe('a socket that stands in', () => {
   const port = () => freePort();
   const wide = (at: number): Reservation => one('x', { family: 'any', port: at });

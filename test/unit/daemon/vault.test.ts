@@ -101,6 +101,19 @@ describe('the vault', () => {
     closeAll(saved);
   });
 
+  it('keeps former names', (t) => {
+    const store = manager(t);
+    const saved = [{ ...stored('a', 300), formerNames: ['x', 'y'] }, stored('b', 1)];
+    new Vault(store, []).save(saved, undefined);
+    const { stored: found } = recover(store.pass());
+    assert.deepEqual(
+      found.map(({ formerNames }) => formerNames),
+      [['x', 'y'], undefined],
+    );
+    closeAll(found);
+    closeAll(saved);
+  });
+
   it('keeps the guards with the sockets that they are for', (t) => {
     const store = manager(t);
     const saved = [stored('one', 3), stored('many', 600)].map((each, which) => ({
