@@ -2,10 +2,10 @@ import { closeSync, existsSync } from 'node:fs';
 import type { BoundAddress } from '../native/index.js';
 import { constant, Listening, native, ReuseAddr, ReusePort } from '../native/index.js';
 import { isSystemError, messageOf } from '../model/errors.js';
-import type { SocketSpec } from '../model/reservation.js';
+import type { SocketOptions, SocketSpec } from '../model/reservation.js';
 import { describeSocket } from '../model/reservation.js';
 import type { HoldRequest } from './hold-request.js';
-import { applyBindOptions, applyOptions } from './options.js';
+import { applyBindOptions, applyOptions, kernelDefaults, unlockBuffers } from './options.js';
 import { bindPath, bindPathInstead, linkPath, removePath, updatePath } from './unix-path.js';
 
 const protocols = {
@@ -119,7 +119,7 @@ export class HeldSocket {
     if (JSON.stringify(before) === JSON.stringify(request)) return;
     const { options } = request;
     this.#watchOver();
-    this.warnings.push(...applyOptions(this.#fd, request.spec, this.address, options, true));
+    this.warnings.push(...this.#applyAgain(before.options));
     try {
       if (this.address.family === 'unix') {
         updatePath(this.address.path, options);
@@ -207,11 +207,36 @@ export class HeldSocket {
     native.setOption(this.#fd, constant('SOL_SOCKET'), constant(option), Number(value));
   }
 
+  /** A socket of its kind on which nothing is set. */
+  #fresh(): number {
+    const { type, protocol } = this.#request.spec;
+    const family = constant(families[this.address.family]);
+    return native.socket(
+      family,
+      constant(types[type]),
+      protocol === undefined ? 0 : constant(protocols[protocol]),
+    );
+  }
+
+  /** Sets its options where others were set before; what is no longer given is as the kernel has it. */
+  #applyAgain(before: SocketOptions): string[] {
+    const { spec, options } = this.#request;
+    const fresh = this.#fresh();
+    try {
+      const all = { ...options, ...kernelDefaults(before, options, fresh) };
+      const refused = applyOptions(this.#fd, spec, this.address, all, true);
+      if (all.sendBuffer !== options.sendBuffer || all.receiveBuffer !== options.receiveBuffer)
+        unlockBuffers(this.#fd, options);
+      return refused;
+    } finally {
+      closeSync(fresh);
+    }
+  }
+
   #open(siblings: readonly number[]): number {
     const { spec, options, whileStopped } = this.#request;
     const type = constant(types[spec.type]);
-    const protocol = spec.protocol === undefined ? 0 : constant(protocols[spec.protocol]);
-    const fd = native.socket(constant(families[this.address.family]), type, protocol);
+    const fd = this.#fresh();
     try {
       applyBindOptions(fd, this.address, options);
       if (this.#isInet && !options.reusePort) native.disown(fd);

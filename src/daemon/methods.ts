@@ -53,11 +53,12 @@ function claim(context: MethodContext, request: Request, connection: number): Re
   if (form === undefined)
     throw new BerthError('BadMessage', `a claim has one of the forms ${claimForms.join(', ')}`);
   const name = request.parameters['name'];
-  // An admin who wrote a file and reloaded systemd expects the unit to start.
-  if (typeof name === 'string' && table.get(name) === undefined) context.refresh();
-  const entry = find(table, name);
   const peer = identifyPeer(connection);
   try {
+    // An admin who wrote a file and reloaded systemd expects the unit to start.
+    const unknown = typeof name === 'string' && table.get(name) === undefined;
+    if (unknown && policy.mayRefresh(peer)) context.refresh();
+    const entry = find(table, name);
     policy.checkClaim(peer, entry.reservation);
     return request.method === 'Done' ? claims.done(entry, peer) : claims.grant(entry, peer, form);
   } finally {

@@ -304,6 +304,7 @@ labTest(
       for (const [index, [name, service]] of all.entries()) {
         await assertServes(service);
         await assertSockets(name, service, held[index] ?? []);
+        assert.equal((await statusOf(lab, name)).state, 'active', `${name}: so the new berthd says, too`);
         const thief = await askThief(lab, `thief-${name}.service`);
         assertNoTheft(thief, atBoot[index] ?? thief);
         t.diagnostic(`${name}: ${thief.attempts} attempts, ${thief.thefts} thefts`);
