@@ -25,7 +25,7 @@ interface VaultPacket {
 type PacketEntry = Omit<Reservation, 'options'> & {
   readonly options?: SocketOptions;
   /** Which of its sockets have a guard, counted from 0. */
-  readonly guarded?: readonly number[];
+  guarded?: number[];
   readonly formerNames?: readonly string[];
   /** Which of the stand-ins this one is, counted from 1. Its name may be that of an entry. */
   readonly standIn?: number;
@@ -139,7 +139,7 @@ function packetsOf(reservations: readonly Stored[]): Contents[] {
     };
     const optionsText = JSON.stringify(options);
     let sockets: SocketSpec[] | undefined;
-    let guarded: number[] = [];
+    let entry: { guarded?: number[] } = {};
     for (const [index, socket] of reservation.sockets.entries()) {
       const fd = fds[index];
       if (fd === undefined) throw new Error('every stored socket has a descriptor');
@@ -152,16 +152,14 @@ function packetsOf(reservations: readonly Stored[]): Contents[] {
       }
       if (sockets === undefined) {
         sockets = [];
-        guarded = [];
-        const entry =
-          optionsText === optionsBefore
-            ? { ...others, sockets, guarded }
-            : { ...others, options, sockets, guarded };
+        const begun: PacketEntry =
+          optionsText === optionsBefore ? { ...others, sockets } : { ...others, options, sockets };
         optionsBefore = optionsText;
-        current.entries.push(entry);
-        bytes += JSON.stringify(entry).length;
+        entry = begun;
+        current.entries.push(begun);
+        bytes += JSON.stringify(begun).length;
       }
-      if (guard !== undefined) guarded.push(sockets.length);
+      if (guard !== undefined) (entry.guarded ??= []).push(sockets.length);
       sockets.push(socket);
       current.fds.push(fd, ...(guard === undefined ? [] : [guard]));
       bytes += JSON.stringify(socket).length;
@@ -191,9 +189,12 @@ function fill(packets: readonly Contents[]): number {
   }
 }
 
-interface Found extends Stored {
+interface Found {
+  readonly reservation: Reservation & { readonly sockets: SocketSpec[] };
   readonly fds: number[];
   readonly guards: (number | undefined)[];
+  standsIn?: boolean;
+  formerNames?: readonly string[];
 }
 
 /** Undefined, with nothing kept, when a packet is missing. */
@@ -216,29 +217,22 @@ function read(vault: number): Recovered | undefined {
     for (const entry of packet.entries) {
       options = entry.options ?? options;
       if (options === undefined) throw new Error('the first entry of a packet has options');
-      const { standIn, guarded = [], formerNames, ...configured } = entry;
-      const { name, sockets } = configured;
-      const key = standIn === undefined ? name : `${standIn} ${name}`; // a name has no blank
-      const before = found.get(key);
-      const reservation = {
-        ...configured,
-        options,
-        sockets: [...(before?.reservation.sockets ?? []), ...sockets],
-      };
-      const fds = before?.fds ?? [];
-      const guards = before?.guards ?? [];
-      found.set(key, {
-        reservation,
-        fds,
-        guards,
-        ...(standIn === undefined ? {} : { standsIn: true }),
-        ...(formerNames === undefined ? {} : { formerNames }),
-      });
-      for (const index of sockets.keys()) {
-        const [fd, guard] = received.fds.slice(next, (next += guarded.includes(index) ? 2 : 1));
+      const { standIn, guarded, formerNames, ...configured } = entry;
+      const key = standIn === undefined ? entry.name : `${standIn} ${entry.name}`; // a name has no blank
+      let all = found.get(key);
+      if (all === undefined) {
+        const reservation = { ...configured, options, sockets: [] };
+        all = { reservation, fds: [], guards: [] };
+        if (standIn !== undefined) all.standsIn = true;
+        if (formerNames !== undefined) all.formerNames = formerNames;
+        found.set(key, all);
+      }
+      for (const [index, socket] of entry.sockets.entries()) {
+        const fd = received.fds[next++];
         if (fd === undefined) throw new Error('every stored socket has a descriptor');
-        fds.push(fd);
-        guards.push(guard);
+        all.reservation.sockets.push(socket);
+        all.fds.push(fd);
+        all.guards.push(guarded?.includes(index) === true ? received.fds[next++] : undefined);
       }
     }
     memory += packet.memory ?? '';
