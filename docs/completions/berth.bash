@@ -54,14 +54,16 @@ _berth() {
 
   if [[ $cur == -* ]]; then
     local options='--control --json --no-legend --help --version'
-    [[ $verb == check || $verb == generate ]] && options+=' --config-dir'
+    [[ $verb == check || $verb == generate || $verb == import ]] && options+=' --config-dir'
+    [[ $verb == import ]] && options+=' --listening --write --root'
     [[ $verb == generate ]] && options+=' --diff --precompute --root'
     mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
     return
   fi
   case $verb in
-    '') mapfile -t COMPREPLY < <(compgen -W 'list status check reload generate' -- "$cur") ;;
+    '') mapfile -t COMPREPLY < <(compgen -W 'list status check reload generate import' -- "$cur") ;;
     status) mapfile -t COMPREPLY < <(compgen -W "$(_berth_names "${control[@]}")" -- "$cur") ;;
+    import) mapfile -t COMPREPLY < <(compgen -W 'portreserve socket' -- "$cur") ;;
     check) _berth_files -f -X '!*.conf' -- "$cur" && _berth_files -d -- "$cur" ;;
   esac
 }

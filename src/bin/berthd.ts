@@ -5,6 +5,7 @@ import { defaultDirectories } from '../config/search.js';
 import { ConfigurationFiles } from '../daemon/configured.js';
 import { openControlSocket } from '../daemon/control-socket.js';
 import { Daemon } from '../daemon/daemon.js';
+import { SystemGuards } from '../daemon/guards.js';
 import { Log } from '../daemon/log.js';
 import { ownPolicy, systemPolicy } from '../daemon/policy.js';
 import { BerthError, exitStatuses, messageOf } from '../model/errors.js';
@@ -66,6 +67,7 @@ function run({ configDirectories, controlPath }: Options): void {
     control: control.fd,
     policy: control.activated ? systemPolicy : ownPolicy(process.geteuid?.() ?? 0),
     notifier: createNotifier(process.env),
+    ...(control.activated ? { guards: new SystemGuards(log) } : {}),
     ...(store === undefined ? {} : { vault: { store, passed: passed.filter(isVault) } }),
     // Only managers that can keep the sockets of a stopped service set FDSTORE (systemd.exec(5), since 254).
     ...(store === undefined || process.env['FDSTORE'] === undefined

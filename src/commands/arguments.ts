@@ -1,7 +1,7 @@
 import { BerthError } from '../model/errors.js';
 import { defaultControlPath } from '../protocol/messages.js';
 
-export const verbs = ['list', 'status', 'check', 'reload', 'generate'] as const;
+export const verbs = ['list', 'status', 'check', 'reload', 'generate', 'import'] as const;
 export type Verb = (typeof verbs)[number];
 
 /** What the command line asks for. `control` is a path; `configDirs` is empty where the default search path counts. */
@@ -14,6 +14,8 @@ export interface Invocation {
   readonly configDirs: readonly string[];
   readonly diff: boolean;
   readonly precompute: boolean;
+  readonly listening: boolean;
+  readonly write: boolean;
   /** A tree to read instead of the machine's own; empty for that. */
   readonly root: string;
 }
@@ -23,7 +25,17 @@ export interface Notice {
   readonly text: string;
 }
 
-const flags = ['--json', '--no-legend', '--diff', '--precompute', '--help', '-h', '--version'] as const;
+const flags = [
+  '--json',
+  '--no-legend',
+  '--diff',
+  '--precompute',
+  '--listening',
+  '--write',
+  '--help',
+  '-h',
+  '--version',
+] as const;
 const valued = ['--control', '--config-dir', '--root'] as const;
 
 /** Throws BerthError Usage. `version` is what --version prints. */
@@ -52,6 +64,9 @@ export function readPlain(argv: readonly string[]): Invocation | undefined {
   if (verb === undefined || options.some((option) => option !== '--json' && option !== '--no-legend')) {
     return undefined;
   }
+  if (verb === 'import') {
+    return undefined;
+  }
   const fits = verb === 'check' || operands.length === (verb === 'status' ? 1 : 0);
   if (!fits || operands.includes('')) {
     return undefined;
@@ -65,6 +80,8 @@ export function readPlain(argv: readonly string[]): Invocation | undefined {
     configDirs: [],
     diff: false,
     precompute: false,
+    listening: false,
+    write: false,
     root: '',
   };
 }

@@ -12,6 +12,7 @@ const commands: Readonly<Record<Verb, () => Promise<Command>>> = {
   check: async () => (await import('./check.js')).check,
   reload: async () => (await import('./reload.js')).reload,
   generate: async () => (await import('./generate.js')).generate,
+  import: async () => (await import('./import.js')).importReservations,
 };
 
 /** Runs one command line and returns the exit status, section 8 of docs/design.md. Throws only for faults of berth. */

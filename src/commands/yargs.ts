@@ -82,6 +82,22 @@ function declare(version: string): Argv {
         })
         .conflicts('precompute', ['diff', 'json', 'config-dir']),
     )
+    .command('import [WHAT..]', 'Propose files for what is reserved or used otherwise', (y) =>
+      y
+        .positional('WHAT', { describe: 'portreserve [FILE…], socket UNIT…, or with --listening PORT…' })
+        .option('listening', { type: 'boolean', describe: 'Take what listens now' })
+        .option('write', { type: 'boolean', describe: 'Write the files, where there are none yet' })
+        .option('root', {
+          type: 'string',
+          requiresArg: true,
+          describe: 'Read the files below this directory',
+        })
+        .option('config-dir', {
+          type: 'string',
+          requiresArg: true,
+          describe: 'Read the files of this directory; may repeat',
+        }),
+    )
     .option('control', {
       type: 'string',
       requiresArg: true,
@@ -128,7 +144,7 @@ type Parsed = Readonly<Record<string, unknown>> & { readonly _: readonly (string
 
 function invocation(parsed: Parsed): Invocation {
   const verb = verbs.find((each) => each === parsed._[0]) ?? 'list';
-  const operands = strings(verb === 'status' ? parsed['NAME'] : parsed['FILE']);
+  const operands = strings(parsed[verb === 'status' ? 'NAME' : verb === 'import' ? 'WHAT' : 'FILE']);
   if (operands.includes('')) {
     throw new BerthError('Usage', `${verb} cannot take an empty argument`);
   }
@@ -142,6 +158,8 @@ function invocation(parsed: Parsed): Invocation {
     configDirs: value('config-dir', parsed),
     diff: parsed['diff'] === true,
     precompute: parsed['precompute'] === true,
+    listening: parsed['listening'] === true,
+    write: parsed['write'] === true,
     root: (value('root', parsed).at(-1) ?? '').replace(/\/+$/, ''),
   };
 }

@@ -194,7 +194,10 @@ export class Claims {
       },
       ...(cgroup === undefined ? {} : { unit }),
       since: Date.now(),
-      supervision: (cgroup && supervise(cgroup, ended)) ?? pidfd(),
+      // The end of a berth-claim that stood in ExecStartPre= says nothing; without a watch, the unit's Done has to do.
+      supervision:
+        (cgroup && supervise(cgroup, ended)) ??
+        (cgroup === undefined || handoff === 'exec' ? pidfd() : undefined),
     };
     const claimants = this.#claimants.get(name) ?? new Map<string, Claimant>();
     claimants.get(key)?.supervision?.close();

@@ -11,6 +11,7 @@ import type { Notifier } from '../systemd/notify.js';
 import { Claims } from './claims.js';
 import type { ConfigurationFiles } from './configured.js';
 import { withReserve } from './descriptor-reserve.js';
+import type { Guards } from './guards.js';
 import type { Log } from './log.js';
 import { handleRequest } from './methods.js';
 import type { MethodContext } from './methods.js';
@@ -30,6 +31,8 @@ export interface DaemonOptions {
   readonly vault?: { readonly store: FdStore; readonly passed: readonly PassedFd[] };
   /** Ends the process so that the next request starts it again. Absent where the manager would drop the sockets. */
   readonly idleExit?: () => void;
+  /** Absent where berthd is an ordinary user's. */
+  readonly guards?: Guards;
   readonly log: Log;
 }
 
@@ -78,7 +81,8 @@ export class Daemon {
       log.err(`what an earlier berthd held is lost: ${messageOf(error)}`);
     }
     this.#claims.recover();
-    if (!this.#recall(memory)) this.#configure();
+    if (this.#recall(memory)) this.#guard();
+    else this.#configure();
     const context: MethodContext = {
       table: this.#table,
       claims: this.#claims,
@@ -123,9 +127,13 @@ export class Daemon {
     }
   }
 
-  /** Before the process ends. With a vault all sockets stay as they are; without one they go. */
-  stop(): void {
+  /**
+   * Before the process ends, `asleep` when the next request starts it again. With a vault all sockets stay as they are;
+   * without one they go.
+   */
+  stop(asleep = false): void {
     this.#options.notifier.stopping();
+    if (!asleep) this.#options.guards?.lift();
     this.#server?.close();
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#idleTimer);
@@ -179,10 +187,16 @@ export class Daemon {
       (name) => this.#table.get(name) !== undefined || this.#table.socketsOf(name).length > 0,
     );
     this.#afterHolding();
+    this.#guard();
     const clean = mistakes.length === 0 && loaded.broken.length === 0 && loaded.complete;
     this.#memory = clean && this.#vault !== undefined ? configuration.remember() : undefined;
     this.#save();
     return { mistakes };
+  }
+
+  #guard(): void {
+    const reservations = [...this.#table.entries()].map(({ reservation }) => reservation);
+    this.#options.guards?.apply(this.#settings, reservations);
   }
 
   /** Tells whether anything may have come since it was read last: a file changes the directory that it is in. */
@@ -210,7 +224,7 @@ export class Daemon {
         this.#awaitIdleness();
       } else {
         log.info('Nobody needs berthd: ending until the next request');
-        this.stop();
+        this.stop(true);
         idleExit();
       }
     }, idleExitSec * 1000);

@@ -1,7 +1,7 @@
 import { closeSync, existsSync } from 'node:fs';
 import type { BoundAddress } from '../native/index.js';
 import { constant, Listening, native, ReuseAddr, ReusePort } from '../native/index.js';
-import { isSystemError, messageOf } from '../model/errors.js';
+import { isShortage, isSystemError, messageOf } from '../model/errors.js';
 import type { SocketOptions, SocketSpec } from '../model/reservation.js';
 import { describeSocket } from '../model/reservation.js';
 import type { HoldRequest } from './hold-request.js';
@@ -281,7 +281,8 @@ export class HeldSocket {
     try {
       if (this.#request.whileStopped === 'queue') native.detachDrop(this.#fd);
       else native.attachDrop(this.#fd);
-    } catch {
+    } catch (error) {
+      if (isShortage(error)) throw error;
       this.#replace(); // EPERM: the service has locked a filter of its own
     }
   }
@@ -309,6 +310,7 @@ export class HeldSocket {
         done.push('was connected or shut down by the service');
       }
     } catch (error) {
+      if (isShortage(error)) throw error;
       // SO_LOCK_FILTER, or an AF_UNIX stream that was connected: there is no way back.
       this.#replace();
       return [...done, `was left unusable by the service (${messageOf(error)}) and had to be replaced`];

@@ -23,7 +23,12 @@ export function generate(configDirectories: readonly string[], root = ''): Gener
   const { source, inputs } = recording(diskBelow(root));
   const search = new UnitSearch(source);
   const configuration = loadReservations(search, configDirectories, parseServices(servicesText()));
-  return { configuration, plan: makePlan(search, configuration.reservations), inputs, since };
+  return {
+    configuration,
+    plan: makePlan(search, configuration.reservations, configuration.settings),
+    inputs,
+    since,
+  };
 
   function servicesText(): string {
     try {
@@ -37,7 +42,7 @@ export function generate(configDirectories: readonly string[], root = ''): Gener
 
 /** Everything that is wrong, one a line: in the reservations, and in what they want of their units. */
 export function complaints({ configuration, plan }: Generated): string[] {
-  return [...configuration.mistakes, ...plan.mistakes].map(formatMistake);
+  return [...configuration.mistakes, ...plan.mistakes, ...plan.warnings].map(formatMistake);
 }
 
 /** The manifest for the guard. `programs` are files without which its drop-ins would be of no use. */

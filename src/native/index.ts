@@ -20,12 +20,17 @@ export interface Packet {
   readonly discarded: boolean;
 }
 
-/** A socket that stands on a port, by sock_diag(7). `state` is one of <netinet/tcp.h>; `inode` 0 has no process. */
+/**
+ * A socket that stands on a port, by sock_diag(7). `state` is one of <netinet/tcp.h>; `inode` 0 has no process;
+ * `interface` is the index of the one that it is bound to, or 0. `v6only` is told of sockets without a peer.
+ */
 export interface DiagSocket {
   readonly address: BoundAddress;
   readonly inode: number;
   readonly uid: number;
   readonly state: number;
+  readonly v6only: boolean;
+  readonly interface: number;
 }
 
 declare const watchBrand: unique symbol;
@@ -107,6 +112,7 @@ export interface Native {
   watch(fd: number, events: number, callback: (events: number) => void): Watch;
   rewatch(watch: Watch, events: number): void;
   unwatch(watch: Watch): void;
+  /** Port 0: all ports, of sockets that listen or have no peer. */
   socketsOn(protocol: number, port: number): DiagSocket[];
   /** Whether all that the text of src/generator/stamps.ts tells of is still so. */
   stampsHold(stamps: Buffer): boolean;

@@ -7,6 +7,7 @@
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -26,7 +27,22 @@ struct found {
     uint16_t port;
 };
 
-static void add(struct found *found, const struct inet_diag_msg *message) {
+/* Whether an IPv6 socket leaves IPv4 alone, which is told of sockets that listen or are not connected. */
+static bool is_v6only(const struct nlmsghdr *header) {
+    size_t offset = NLMSG_LENGTH(sizeof(struct inet_diag_msg));
+    while (offset + NLA_HDRLEN < header->nlmsg_len) {
+        const struct nlattr *attribute = (const struct nlattr *)((const char *)header + offset);
+        if (attribute->nla_len < NLA_HDRLEN || offset + attribute->nla_len > header->nlmsg_len)
+            return false;
+        if (attribute->nla_type == INET_DIAG_SKV6ONLY)
+            return *((const uint8_t *)attribute + NLA_HDRLEN) != 0;
+        offset += NLA_ALIGN(attribute->nla_len);
+    }
+    return false;
+}
+
+static void add(struct found *found, const struct nlmsghdr *header) {
+    const struct inet_diag_msg *message = NLMSG_DATA(header);
     struct address address;
     napi_value entry;
     memset(&address, 0, sizeof address);
@@ -46,6 +62,8 @@ static void add(struct found *found, const struct inet_diag_msg *message) {
     set(found->env, entry, "inode", make_int(found->env, message->idiag_inode));
     set(found->env, entry, "uid", make_int(found->env, message->idiag_uid));
     set(found->env, entry, "state", make_int(found->env, message->idiag_state));
+    set(found->env, entry, "v6only", make_bool(found->env, is_v6only(header)));
+    set(found->env, entry, "interface", make_int(found->env, message->id.idiag_if));
     napi_set_element(found->env, found->list, found->count++, entry);
 }
 
@@ -56,6 +74,9 @@ static int dump(int netlink, int family, int protocol, struct found *found) {
         .header = {.nlmsg_len = sizeof request, .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
         .body = {.sdiag_family = (uint8_t)family, .sdiag_protocol = (uint8_t)protocol, .idiag_states = ~0U},
     };
+    /* Of all ports only those that wait for somebody: a busy server has a hundred thousand connections. */
+    if (found->port == 0)
+        request.body.idiag_states = 1U << TCP_LISTEN | 1U << TCP_CLOSE;
     if (send(netlink, &request, sizeof request, 0) < 0)
         return errno;
     for (;;) {
@@ -70,13 +91,15 @@ static int dump(int netlink, int family, int protocol, struct found *found) {
             if (header->nlmsg_type == NLMSG_ERROR)
                 return -((struct nlmsgerr *)NLMSG_DATA(header))->error;
             const struct inet_diag_msg *message = NLMSG_DATA(header);
-            if (header->nlmsg_type == SOCK_DIAG_BY_FAMILY && ntohs(message->id.idiag_sport) == found->port)
-                add(found, message);
+            uint16_t port = ntohs(message->id.idiag_sport);
+            if (header->nlmsg_type == SOCK_DIAG_BY_FAMILY && port != 0 && (found->port == 0 || port == found->port))
+                add(found, header);
         }
     }
 }
 
-/* socketsOn(protocol, port): [{address, inode, uid, state}] of both IP families; states are those of <netinet/tcp.h>. */
+/* socketsOn(protocol, port): [{address, inode, uid, state, v6only, interface}] of both IP families; states are those of
+ * <netinet/tcp.h>. Port 0 stands for all ports, of which only those sockets count that listen or are not connected. */
 static napi_value sockets_on(napi_env env, napi_callback_info info) {
     struct timeval patience = {.tv_sec = 1};
     struct found found = {.env = env};

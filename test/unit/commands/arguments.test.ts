@@ -13,6 +13,8 @@ const defaults: Invocation = {
   configDirs: [],
   diff: false,
   precompute: false,
+  listening: false,
+  write: false,
   root: '',
 };
 

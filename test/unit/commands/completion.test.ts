@@ -55,7 +55,14 @@ function daemon(t: TestContext): string {
 
 describe('the completion of bash', () => {
   it('offers the commands', async (t) => {
-    assert.deepEqual(await complete(t, ['berth', '']), ['check', 'generate', 'list', 'reload', 'status']);
+    assert.deepEqual(await complete(t, ['berth', '']), [
+      'check',
+      'generate',
+      'import',
+      'list',
+      'reload',
+      'status',
+    ]);
     assert.deepEqual(await complete(t, ['berth', '--json', 're']), ['reload']);
   });
 

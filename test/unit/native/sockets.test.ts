@@ -345,6 +345,37 @@ describe('socketsOn', () => {
     assert.ok(found.every(({ uid }) => uid === process.getuid?.()));
   });
 
+  it('finds those of all ports that have no peer, and tells whether they leave IPv4 alone', (t) => {
+    const port = freePort();
+    const listener = serve(t, 'stream', inet('127.0.0.1', port));
+    const dual = closing(t, openSocket('datagram', 'inet6'));
+    native.bind(dual, inet6('::', port));
+    const single = closing(t, openSocket('stream', 'inet6'));
+    const other = freePort();
+    native.setOption(single, constant('IPPROTO_IPV6'), constant('IPV6_V6ONLY'), 1);
+    native.bind(single, inet6('::', other));
+    native.listen(single, 1);
+    const client = connect(t, 'stream', inet('127.0.0.1', port));
+    closing(t, native.accept(listener) ?? -1);
+    const found = (protocol: string) =>
+      native
+        .socketsOn(constant(protocol), 0)
+        .filter(({ address }) => 'port' in address && [port, other].includes(address.port))
+        .map(({ address, state, v6only, interface: index }) => ({ address, state, v6only, index }));
+    const of = (address: BoundAddress, state: number, v6only: boolean) => ({
+      address,
+      state,
+      v6only,
+      index: 0,
+    });
+    assert.deepEqual(found('IPPROTO_TCP'), [
+      of(inet('127.0.0.1', port), 10, false),
+      of(inet6('::', other), 10, true),
+    ]);
+    assert.deepEqual(found('IPPROTO_UDP'), [of(inet6('::', port), 7, false)]);
+    assert.ok(client > 0);
+  });
+
   it('leaves no descriptor behind, not even when the kernel refuses', () => {
     const before = openFds().size;
     native.socketsOn(constant('IPPROTO_TCP'), 1);
