@@ -99,8 +99,8 @@ export interface Native {
   /** Makes room for descriptors up to that number at once; `fd` is any open one. It is faster, nothing more. */
   makeRoom(fd: number, count: number): void;
   peer(fd: number): Credentials;
-  /** A pidfd of the peer; undefined when it is gone. */
-  peerPidfd(fd: number, pid: number): number | undefined;
+  /** Who connected, with the text of its /proc/PID/cgroup and a pidfd; undefined when it is gone. */
+  identify(fd: number): { pid: number; uid: number; pidfd: number; cgroup: string } | undefined;
   pidfdOpen(pid: number): number | undefined;
   /**
    * Pairs of pid and inode, flat: a pair for each descriptor of one of these sockets that may be seen in /proc, but for
