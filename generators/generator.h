@@ -1,4 +1,7 @@
 /* berth-generator(8): what its parts share. */
+#ifndef BERTH_GENERATOR_H
+#define BERTH_GENERATOR_H
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <time.h>
@@ -43,3 +46,4 @@ void remove_trees(void);
 bool find_tree(const struct text *manifest, struct tree *tree);
 bool link_drop_in(const struct tree *tree, const char *directory, const char *name);
 
+#endif

@@ -10,12 +10,12 @@ destdir=${1%/}
 lib=$destdir/usr/lib/berth
 umask 022
 
-# /usr/bin/node is where distributions have it; elsewhere the one that built this.
-node=/usr/bin/node
-[ -x $node ] || node=$(command -v node)
+# /usr/bin/node is where distributions have it, and a package of theirs; elsewhere the one that built this.
+node=${NODE-/usr/bin/node}
+[ -n "${NODE-}" ] || [ -x $node ] || node=$(command -v node)
 
 mkdir -p "$lib/node_modules" "$destdir/usr/bin" "$destdir/usr/sbin" "$destdir/etc/berth"
-for program in berth berthd generator; do
+for program in berth berthd generator attacker; do
   { echo "#!$node"; cat "build/lib/$program.cjs"; } >"$lib/$program.cjs.new"
   chmod 755 "$lib/$program.cjs.new"
   # Renamed into place, so that an upgrade never shows a half-written program.
@@ -45,3 +45,4 @@ done
 install -Dm 644 docs/completions/berth.bash "$destdir/usr/share/bash-completion/completions/berth"
 install -Dm 644 -t "$destdir/usr/share/zsh/vendor-completions" docs/completions/_berth
 install -Dm 644 -t "$destdir/usr/share/doc/berth" README.md CHANGELOG.md LICENSE
+install -Dm 644 -t "$destdir/usr/share/doc/berth/docs" docs/*.md

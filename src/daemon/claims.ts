@@ -11,6 +11,7 @@ import type { UnitCgroup } from '../systemd/cgroup.js';
 import { commandOf, processesWithSockets } from '../systemd/processes.js';
 import { withReserve } from './descriptor-reserve.js';
 import type { HeldSocket } from './held-socket.js';
+import { Events } from './events.js';
 import type { Log } from './log.js';
 import { superviseCgroup, superviseProcess, superviseUnit } from './supervise.js';
 import type { Supervision } from './supervise.js';
@@ -35,15 +36,17 @@ interface Follower {
 export class Claims {
   readonly #table: Table;
   readonly #log: Log;
+  readonly #events: Events;
   /** By reservation; one claimant for the reservation's unit, and one for each other process. */
   readonly #claimants = new Map<string, Map<string, Claimant>>();
 
   readonly #socketsChanged: () => void;
 
   /** `socketsChanged` is called when a claim made berthd hold other sockets than before. */
-  constructor(table: Table, log: Log, socketsChanged: () => void) {
+  constructor(table: Table, log: Log, socketsChanged: () => void, events = new Events(log)) {
     this.#table = table;
     this.#log = log;
+    this.#events = events;
     this.#socketsChanged = socketsChanged;
   }
 
@@ -78,7 +81,14 @@ export class Claims {
     this.#makeReady(reservation.name, sockets, mode);
     if (inodes() !== before) this.#socketsChanged();
     this.#follow(reservation, sockets, peer);
-    this.#log.debug(`${reservation.name}: claimed by pid ${peer.pid} (${mode})`);
+    this.#events.emit({
+      event: 'claimed',
+      reservation: reservation.name,
+      pid: peer.pid,
+      // berth-claim has not become the service yet.
+      ...(peer.unit === undefined ? {} : { unit: peer.unit.unit }),
+      mode,
+    });
     if (mode === 'lend') return claimReply(mode, []);
     return claimReply(
       mode,
@@ -141,7 +151,12 @@ export class Claims {
         if (mode === 'lend') socket.lend();
         else
           for (const what of socket.handOver()) {
-            this.#log.warning(`${name}: ${socket.describe()} ${what}; repaired`);
+            this.#events.emit({
+              event: 'repaired',
+              reservation: name,
+              socket: socket.describe(),
+              message: what,
+            });
           }
       }
     } catch (error) {
@@ -211,7 +226,11 @@ export class Claims {
     if (claimants === undefined || claimant === undefined) return;
     claimant.supervision?.close();
     claimants.delete(key);
-    this.#log.debug(`${name}: ${claimant.unit ?? `pid ${claimant.pid}`} has ended`);
+    this.#events.emit({
+      event: 'stopped',
+      reservation: name,
+      ...(claimant.unit === undefined ? { pid: claimant.pid } : { unit: claimant.unit }),
+    });
     if (claimants.size > 0) return;
     this.#claimants.delete(name);
     this.#rest(name, this.#table.socketsOf(name));

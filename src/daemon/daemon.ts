@@ -2,7 +2,7 @@ import { closeSync, statSync } from 'node:fs';
 import { defaultSettings } from '../config/settings.js';
 import { messageOf } from '../model/errors.js';
 import type { Settings } from '../config/settings.js';
-import { formatMistake } from '../model/reservation.js';
+import { describeSocket, formatMistake } from '../model/reservation.js';
 import { count } from '../model/text.js';
 import { native, Readable } from '../native/index.js';
 import type { Watch } from '../native/index.js';
@@ -11,12 +11,16 @@ import type { Notifier } from '../systemd/notify.js';
 import { Claims } from './claims.js';
 import type { ConfigurationFiles } from './configured.js';
 import { withReserve } from './descriptor-reserve.js';
+import { Events } from './events.js';
+import type { Happening } from './events.js';
 import type { Guards } from './guards.js';
 import type { Log } from './log.js';
 import { handleRequest } from './methods.js';
 import type { MethodContext } from './methods.js';
 import type { Policy } from './policy.js';
 import { Table } from './table.js';
+import type { Slot } from './table.js';
+import { commandOf } from '../systemd/processes.js';
 import type { FdStore } from '../systemd/fd-store.js';
 import type { PassedFd } from '../systemd/listen-fds.js';
 import { recover, Vault } from './vault.js';
@@ -36,6 +40,17 @@ export interface DaemonOptions {
   readonly log: Log;
 }
 
+/** A socket that cannot be held: `taken` when somebody else has its address. */
+function complaintOf(reservation: string, { request, error, errno, holder }: Slot): Happening {
+  return {
+    event: errno === 'EADDRINUSE' ? 'taken' : 'failed',
+    reservation,
+    socket: describeSocket(request.spec),
+    ...(holder === undefined ? {} : { pid: holder, command: commandOf(holder) }),
+    ...(error === undefined ? {} : { message: error }),
+  };
+}
+
 /** How long to wait before another try at what cannot be held, when nothing tells that it could work now. */
 const retryMs = 5000;
 const maxConnections = 1024;
@@ -44,6 +59,7 @@ const maxConnections = 1024;
 export class Daemon {
   readonly #options: DaemonOptions;
   readonly #table = new Table();
+  readonly #events: Events;
   readonly #claims: Claims;
   readonly #vault: Vault | undefined;
   #server: ControlServer | undefined;
@@ -62,9 +78,11 @@ export class Daemon {
 
   constructor(options: DaemonOptions) {
     this.#options = options;
-    this.#claims = new Claims(this.#table, options.log, () => {
+    this.#events = new Events(options.log);
+    const save = (): void => {
       this.#save();
-    });
+    };
+    this.#claims = new Claims(this.#table, options.log, save, this.#events);
     this.#vault = options.vault && new Vault(options.vault.store, options.vault.passed);
   }
 
@@ -87,6 +105,7 @@ export class Daemon {
       table: this.#table,
       claims: this.#claims,
       policy,
+      events: this.#events,
       reload: () => this.reload(),
       refresh: () => {
         if (this.#stampOfFiles() !== this.#readStamp) this.reload();
@@ -116,11 +135,11 @@ export class Daemon {
 
   /** Re-reads the files. A reservation with a mistake stays as it was. */
   reload(): { mistakes: readonly string[]; failures: readonly string[] } {
-    const { notifier, log } = this.#options;
+    const { notifier } = this.#options;
     notifier.reloading();
     try {
       const { mistakes } = this.#configure();
-      log.info(`Reloaded. ${this.#summary()}`);
+      this.#events.emit({ event: 'reloaded', count: mistakes.length, message: this.#summary() });
       return { mistakes, failures: this.#failures() };
     } finally {
       notifier.ready(this.#summary());
@@ -173,6 +192,7 @@ export class Daemon {
     for (const mistake of mistakes) log.err(mistake);
     for (const note of loaded.notes ?? []) log.notice(formatMistake(note));
     this.#use(loaded.settings);
+    const before = this.#whatIsHeld();
     native.makeRoom(
       this.#options.control,
       loaded.reservations.reduce((sum, { sockets }) => sum + sockets.length, 0),
@@ -188,6 +208,7 @@ export class Daemon {
     );
     this.#afterHolding();
     this.#guard();
+    this.#tellChanges(before);
     const clean = mistakes.length === 0 && loaded.broken.length === 0 && loaded.complete;
     this.#memory = clean && this.#vault !== undefined ? configuration.remember() : undefined;
     this.#save();
@@ -239,11 +260,15 @@ export class Daemon {
 
   #retry(): void {
     const before = this.#table.count().held;
+    const heldBefore = this.#whatIsHeld();
     withReserve(() => {
       this.#table.hold();
     });
     this.#afterHolding();
-    if (this.#table.count().held !== before) this.#save();
+    this.#tellChanges(heldBefore);
+    const { held, wanted } = this.#table.count();
+    if (held !== before) this.#save();
+    this.#events.emit({ event: 'retried', count: wanted - held });
     this.#options.notifier.status(this.#summary());
   }
 
@@ -260,7 +285,7 @@ export class Daemon {
   /** Says what is new about sockets that cannot be held, and arranges for the next try. */
   #afterHolding(): void {
     const { log } = this.#options;
-    const complaints = new Set<string>();
+    const complaints = new Map<string, Happening>();
     let missing = false;
     clearTimeout(this.#retryTimer);
     this.#forgetObstacles();
@@ -268,19 +293,46 @@ export class Daemon {
       for (const slot of slots) {
         for (const warning of slot.socket?.warnings.splice(0) ?? [])
           log.warning(`${reservation.name}: ${warning}`);
-        if (slot.error !== undefined) complaints.add(`${reservation.name}: ${slot.error}`);
+        if (slot.error !== undefined)
+          complaints.set(`${reservation.name}: ${slot.error}`, complaintOf(reservation.name, slot));
         if (slot.holder !== undefined) this.#awaitEnd(slot.holder);
         missing ||= slot.socket === undefined;
       }
     }
-    for (const complaint of complaints) if (!this.#complaints.has(complaint)) log.err(complaint);
+    for (const [complaint, happening] of complaints)
+      if (!this.#complaints.has(complaint)) this.#events.emit(happening);
     for (const settled of this.#complaints)
       if (!complaints.has(settled)) log.notice(`No longer so: ${settled}`);
-    this.#complaints = complaints;
+    this.#complaints = new Set(complaints.keys());
     if (missing)
       this.#retryTimer = setTimeout(() => {
         this.#retry();
       }, retryMs);
+  }
+
+  /** What is held, by inode, with whom it is for; nothing while nobody watches. */
+  #whatIsHeld(): Map<number, Happening> {
+    const held = new Map<number, Happening>();
+    if (!this.#events.watched) return held;
+    for (const { reservation, slots } of this.#table.entries()) {
+      for (const { socket } of slots) {
+        if (socket === undefined) continue;
+        held.set(socket.inode, {
+          event: 'held',
+          reservation: reservation.name,
+          socket: socket.describe(),
+          ...(reservation.unit === '' ? {} : { unit: reservation.unit }),
+        });
+      }
+    }
+    return held;
+  }
+
+  #tellChanges(before: ReadonlyMap<number, Happening>): void {
+    const after = this.#whatIsHeld();
+    for (const [inode, happening] of before)
+      if (!after.has(inode)) this.#events.emit({ ...happening, event: 'dropped' });
+    for (const [inode, happening] of after) if (!before.has(inode)) this.#events.emit(happening);
   }
 
   /** The port may be free the moment that whoever has it ends. */

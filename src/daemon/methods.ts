@@ -1,10 +1,16 @@
-import { BerthError } from '../model/errors.js';
+import { BerthError, messageOf } from '../model/errors.js';
+import { count } from '../model/text.js';
+import { native } from '../native/index.js';
 import type { ReservationInfo, Request } from '../protocol/messages.js';
 import { identifyPeer } from '../protocol/peer.js';
+import type { Peer } from '../protocol/peer.js';
 import { answer } from '../protocol/replies.js';
 import type { Reply } from '../protocol/replies.js';
+import type { Stream } from '../protocol/stream.js';
+import { commandOf } from '../systemd/processes.js';
 import { claimForms } from './claims.js';
-import type { Claims } from './claims.js';
+import type { ClaimForm, Claims } from './claims.js';
+import type { Events, Happening } from './events.js';
 import type { Policy } from './policy.js';
 import type { Entry, Table } from './table.js';
 import { infoOf, statusOf } from './views.js';
@@ -16,13 +22,18 @@ export interface MethodContext {
   readonly table: Table;
   readonly claims: Claims;
   readonly policy: Policy;
+  readonly events: Events;
   readonly reload: () => { mistakes: readonly string[]; failures: readonly string[] };
   /** Reloads if files have come or gone since the last time. */
   readonly refresh: () => void;
 }
 
 /** Answers one request of a connection. Throws a BerthError when it is refused. */
-export function handleRequest(context: MethodContext, request: Request, connection: number): Reply[] {
+export function handleRequest(
+  context: MethodContext,
+  request: Request,
+  connection: number,
+): Reply[] | Stream {
   switch (request.method) {
     case 'Claim':
     case 'Done':
@@ -31,6 +42,8 @@ export function handleRequest(context: MethodContext, request: Request, connecti
       return list(context, request.parameters['after']);
     case 'Status':
       return answer(statusOf(find(context.table, request.parameters['name']), context.claims));
+    case 'Watch':
+      return watch(context, connection);
     case 'Reload':
       return reload(context, connection);
     default:
@@ -48,7 +61,7 @@ function find(table: Table, name: unknown): Entry {
 
 /** Both methods of berth-claim: granted to the reservation's unit and to root. */
 function claim(context: MethodContext, request: Request, connection: number): Reply[] {
-  const { table, claims, policy } = context;
+  const { table, policy } = context;
   const form = claimForms.find((candidate) => candidate === request.parameters['form']);
   if (form === undefined)
     throw new BerthError('BadMessage', `a claim has one of the forms ${claimForms.join(', ')}`);
@@ -58,12 +71,43 @@ function claim(context: MethodContext, request: Request, connection: number): Re
     // An admin who wrote a file and reloaded systemd expects the unit to start.
     const unknown = typeof name === 'string' && table.get(name) === undefined;
     if (unknown && policy.mayRefresh(peer)) context.refresh();
-    const entry = find(table, name);
-    policy.checkClaim(peer, entry.reservation);
-    return request.method === 'Done' ? claims.done(entry, peer) : claims.grant(entry, peer, form);
+    return decide(context, find(table, name), peer, request.method === 'Done' ? undefined : form);
   } finally {
     peer.release();
   }
+}
+
+/** Without a form it is the end of a claim. */
+function decide(context: MethodContext, entry: Entry, peer: Peer, form: ClaimForm | undefined): Reply[] {
+  const { claims, policy, events } = context;
+  try {
+    policy.checkClaim(peer, entry.reservation);
+    return form === undefined ? claims.done(entry, peer) : claims.grant(entry, peer, form);
+  } catch (error) {
+    if (events.watched) events.emit(refusal(entry, peer, error));
+    throw error;
+  }
+}
+
+function refusal({ reservation }: Entry, { pid, uid, unit }: Peer, error: unknown): Happening {
+  return {
+    event: 'refused',
+    reservation: reservation.name,
+    pid,
+    uid,
+    command: commandOf(pid),
+    ...(unit === undefined ? {} : { unit: unit.unit }),
+    message: messageOf(error),
+  };
+}
+
+/** Everybody may watch who may ask for the list: it tells nothing else. */
+function watch({ events, table }: MethodContext, connection: number): Stream {
+  const { held } = table.count();
+  return events.stream(
+    native.peer(connection).uid,
+    `holding ${count(held, 'socket')} of ${count(table.size, 'reservation')}`,
+  );
 }
 
 function list({ table, claims }: MethodContext, after: unknown): Reply[] {

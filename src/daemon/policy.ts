@@ -21,7 +21,7 @@ export const systemPolicy: Policy = {
     throw new BerthError('Denied', `'${name}' is reserved for ${unit}, and ${describe(peer)} is not of it`);
   },
   checkReload(peer) {
-    if (peer.uid !== 0) throw new BerthError('Denied', 'only root may reload berthd');
+    if (peer.uid !== 0) throw new BerthError('Denied', 'only root may reload berthd: sudo berth reload');
   },
 };
 

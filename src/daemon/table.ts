@@ -12,6 +12,7 @@ export interface Slot {
   readonly request: HoldRequest;
   socket?: HeldSocket;
   error?: string;
+  errno?: string;
   holder?: number;
 }
 
@@ -214,8 +215,10 @@ export class Table {
       try {
         slot.socket = open(slot.request, siblings);
         delete slot.error;
+        delete slot.errno;
       } catch (error) {
         const inUse = isSystemError(error) && error.code === 'EADDRINUSE';
+        if (isSystemError(error)) slot.errno = error.code;
         const holder = inUse && diagnoses++ < maxDiagnoses ? this.#holderOf(slot.request) : undefined;
         slot.error = holdError(slot.request, error, holder?.description).message + heldMeanwhile(siblings);
         if (holder?.pid !== undefined) slot.holder = holder.pid;

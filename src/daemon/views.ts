@@ -1,5 +1,6 @@
 import { formatLocation } from '../model/reservation.js';
 import { describeSocket } from '../model/reservation.js';
+import type { Handoff } from '../model/reservation.js';
 import type {
   ReservationInfo,
   ReservationState,
@@ -28,7 +29,7 @@ export function statusOf(entry: Entry, claims: Claims): ReservationStatus {
   const { name, whileStopped, fdName, at } = entry.reservation;
   return {
     ...infoOf(entry, claims),
-    sockets: entry.slots.map(socketInfo),
+    sockets: entry.slots.map((slot) => socketInfo(slot, entry.reservation.handoff)),
     whileStopped,
     fdName,
     claimants: claims.of(name).map(({ pid, command, unit, since }) => {
@@ -43,8 +44,11 @@ function stateOf({ reservation, slots }: Entry, claims: Claims): ReservationStat
   return claims.inUse(reservation.name) ? 'active' : 'held';
 }
 
-function socketInfo({ request, socket, error }: Slot): SocketInfo {
+function socketInfo({ request, socket, error }: Slot, handoff: Handoff): SocketInfo {
   const common = { socket: describeSocket(request.spec), listen: request.spec.listen };
   if (socket === undefined) return { ...common, state: 'failed', ...(error === undefined ? {} : { error }) };
-  return { ...common, state: socket.listening ? 'listening' : 'held', inode: socket.inode };
+  // A service may have set SO_REUSEADDR on its duplicate, which is no loan.
+  const lent = handoff === 'lend' && socket.lent;
+  const state = socket.listening ? 'listening' : lent ? 'lent' : 'held';
+  return { ...common, state, inode: socket.inode };
 }

@@ -21,16 +21,17 @@ export interface Packet {
 }
 
 /**
- * A socket that stands on a port, by sock_diag(7). `state` is one of <netinet/tcp.h>; `inode` 0 has no process;
- * `interface` is the index of the one that it is bound to, or 0. `v6only` is told of sockets without a peer.
+ * A socket that stands on a port, by sock_diag(7). `state` is one of <netinet/tcp.h>; `inode` 0 has no process; `device`
+ * is the number of the interface that it is bound to, or 0. `v6only` is known of those alone that have no `peer`.
  */
 export interface DiagSocket {
   readonly address: BoundAddress;
+  readonly peer?: BoundAddress;
+  readonly device: number;
+  readonly v6only: boolean;
   readonly inode: number;
   readonly uid: number;
   readonly state: number;
-  readonly v6only: boolean;
-  readonly interface: number;
 }
 
 declare const watchBrand: unique symbol;
@@ -109,6 +110,7 @@ export interface Native {
   socketHolders(inodes: readonly number[], except: number): number[];
   userId(name: string): number | undefined;
   groupId(name: string): number | undefined;
+  userName(uid: number): string | undefined;
   watch(fd: number, events: number, callback: (events: number) => void): Watch;
   rewatch(watch: Watch, events: number): void;
   unwatch(watch: Watch): void;

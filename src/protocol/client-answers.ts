@@ -43,7 +43,7 @@ const reservation = {
 const socket = shape({
   socket: isString,
   listen: isString,
-  state: oneOf('held', 'listening', 'failed'),
+  state: oneOf('held', 'listening', 'lent', 'failed'),
   inode: optional(isCount),
   error: optional(isString),
 });
@@ -59,6 +59,19 @@ const answers: Readonly<Record<AskedMethod, Check>> = {
     fdName: isString,
     claimants: listOf(claimant),
     definedAt: isString,
+  }),
+  Watch: shape({
+    event: isString,
+    time: isTime,
+    reservation: optional(isString),
+    socket: optional(isString),
+    pid: optional(isCount),
+    uid: optional(isCount),
+    command: optional(isString),
+    unit: optional(isString),
+    mode: optional(isString),
+    count: optional(isCount),
+    message: optional(isString),
   }),
   Reload: shape({
     reservations: isCount,

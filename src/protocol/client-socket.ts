@@ -26,9 +26,7 @@ export async function exchange(
   deadline: number,
   again = false,
 ): Promise<Buffer> {
-  if (Buffer.byteLength(path) > maxPathBytes) {
-    throw unreachable(path, `the path is longer than ${maxPathBytes} bytes`);
-  }
+  checkPath(path);
   const end = Date.now() + deadline;
   for (let attempts = 1; ;) {
     const attempt = new Exchange(path, request);
@@ -48,6 +46,12 @@ export async function exchange(
       throw unreachable(path, `it accepted no connection within ${deadline / 1000} s`);
     }
     await new Promise((resolve) => setTimeout(resolve, retryEvery));
+  }
+}
+
+export function checkPath(path: string): void {
+  if (Buffer.byteLength(path) > maxPathBytes) {
+    throw unreachable(path, `the path is longer than ${maxPathBytes} bytes`);
   }
 }
 
@@ -160,7 +164,8 @@ async function whyUnreachable(path: string): Promise<string> {
   });
 }
 
-function refusal(path: string, reason: string): BerthError {
+/** What to say for an errno of connect(2); `connected` stands for a socket of another type. */
+export function refusal(path: string, reason: string): BerthError {
   switch (reason) {
     case 'ENOENT':
       return unreachable(path, 'no such file');
@@ -181,13 +186,13 @@ function refusal(path: string, reason: string): BerthError {
   }
 }
 
-function unreachable(path: string, reason: string): BerthError {
+export function unreachable(path: string, reason: string): BerthError {
   return new BerthError(
     'NoDaemon',
     `cannot reach berthd at ${path}: ${reason}; is berth.service running? (systemctl status berth.service)`,
   );
 }
 
-function failed(path: string, what: string): BerthError {
+export function failed(path: string, what: string): BerthError {
   return new BerthError('Failed', `berthd at ${path} ${what}`);
 }

@@ -6,9 +6,10 @@ import { maxPacket } from './messages.js';
 import type { Request } from './messages.js';
 import { errorReply } from './replies.js';
 import type { Reply } from './replies.js';
+import type { Stream } from './stream.js';
 
 export interface ConnectionEvents {
-  readonly handle: (request: Request, connection: number) => Reply[];
+  readonly handle: (request: Request, connection: number) => Reply[] | Stream;
   readonly report: (message: string) => void;
   /** Called once, after the descriptor is closed, if start() had returned true. */
   readonly closed: () => void;
@@ -24,6 +25,11 @@ export class Connection {
   /** What could not be sent yet; its descriptors are duplicates, ours to close. */
   #unsent: Reply[] = [];
   #open = true;
+  #stream: Stream | undefined;
+  #endStream: () => void = () => undefined;
+  /** Of a stream whose peer does not read: packets that were not sent, and since when. */
+  #lost = 0;
+  #blockedSince = 0;
 
   constructor(fd: number, events: ConnectionEvents) {
     this.#fd = fd;
@@ -32,6 +38,12 @@ export class Connection {
 
   get uid(): number {
     return (this.#uid ??= native.peer(this.#fd).uid);
+  }
+
+  /** From when on the peer has kept us waiting; undefined of a stream, which may last, while its peer reads. */
+  get waitingSince(): number | undefined {
+    if (this.#stream === undefined) return this.since;
+    return this.#lost > 0 ? this.#blockedSince : undefined;
   }
 
   /** Serves at once what has arrived already, as it mostly has. True when there is something left to wait for. */
@@ -43,6 +55,10 @@ export class Connection {
   /** Tells the peer why, if it listens, and closes. */
   refuse(error: BerthError): void {
     this.#dropUnsent();
+    if (this.#lost > 0) {
+      this.close();
+      return;
+    }
     try {
       // A request left unread would reset the connection, and the peer would not get to read why (unix_release_sock).
       native.receive(this.#fd, false, 0);
@@ -56,6 +72,7 @@ export class Connection {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
+    this.#endStream();
     this.#dropUnsent();
     if (this.#watch !== undefined) {
       native.unwatch(this.#watch);
@@ -70,7 +87,8 @@ export class Connection {
     if (this.#watch !== undefined) native.rewatch(this.#watch, events);
     else {
       this.#watch = native.watch(this.#fd, events, (ready) => {
-        if (this.#unsent.length === 0) this.#read();
+        if (this.#stream !== undefined) this.#attend(ready);
+        else if (this.#unsent.length === 0) this.#read();
         else if ((ready & Writable) !== 0) this.#flush();
       });
     }
@@ -81,13 +99,25 @@ export class Connection {
       const packet = native.receive(this.#fd, false, 0);
       if (packet === undefined) this.#wait(Readable);
       else if (packet.data.length === 0) this.close();
-      else this.#answer(this.#reply(packet));
+      else {
+        const reply = this.#reply(packet);
+        if (Array.isArray(reply)) this.#answer(reply);
+        else this.#begin(reply);
+      }
     } catch (error) {
       this.#failed(error);
     }
   }
 
-  #reply({ data, truncated, discarded }: { data: Buffer; truncated: boolean; discarded: boolean }): Reply[] {
+  #reply({
+    data,
+    truncated,
+    discarded,
+  }: {
+    data: Buffer;
+    truncated: boolean;
+    discarded: boolean;
+  }): Reply[] | Stream {
     try {
       if (discarded) throw new BerthError('BadMessage', 'a request carries no descriptors');
       if (truncated || data.length > maxPacket) {
@@ -97,6 +127,42 @@ export class Connection {
     } catch (error) {
       if (!(error instanceof BerthError)) this.#events.report(messageOf(error));
       return errorReply(error);
+    }
+  }
+
+  #begin(stream: Stream): void {
+    this.#stream = stream;
+    // Readable at the end of the peer, which asks for nothing more.
+    this.#wait(Readable);
+    const end = stream.start((packet) => {
+      this.#push(packet);
+    });
+    if (this.#open) this.#endStream = end;
+    else end();
+  }
+
+  /** The queue of the kernel is all the room that a slow peer gets. */
+  #push(packet: Buffer): void {
+    if (!this.#open) return;
+    try {
+      if (this.#lost === 0 && native.send(this.#fd, packet, [])) return;
+      if (this.#lost++ > 0) return;
+      this.#blockedSince = Date.now();
+      this.#wait(Readable | Writable);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  /** The peer of a stream has gone, says what nobody asked, or has caught up after it was too slow. */
+  #attend(ready: number): void {
+    try {
+      if ((ready & Writable) !== 0 && this.#lost > 0 && this.#stream !== undefined) {
+        if (!native.send(this.#fd, this.#stream.lost(this.#lost), [])) return;
+      }
+      this.close();
+    } catch (error) {
+      this.#failed(error);
     }
   }
 

@@ -38,7 +38,8 @@ export interface SocketInfo {
   readonly socket: string;
   /** As written in the file: `631`. */
   readonly listen: string;
-  readonly state: 'held' | 'listening' | 'failed';
+  /** `lent`: SO_REUSEADDR is on, for the service to bind beside it (Handoff=lend). */
+  readonly state: 'held' | 'listening' | 'lent' | 'failed';
   readonly inode?: number;
   /** Why it is not held: `cannot bind 'tcp *:631': address in use (EADDRINUSE, held by pid 812 rpcbind)`. */
   readonly error?: string;
@@ -64,6 +65,45 @@ export interface ReservationStatus extends Omit<ReservationInfo, 'sockets'> {
   readonly definedAt: string;
 }
 
+/**
+ * One thing that happened. `watching` is the first: from here on. `taken`: somebody else has an address that is reserved;
+ * `failed`: it cannot be held for another reason; `dropped`: it is no longer reserved, and let go; `retried`: `count`
+ * sockets are still to be held; `lost`: the last, after `count` that the watcher was too slow for; `disconnected` is
+ * never sent, but what `berth watch` says when berthd closes.
+ */
+export const eventKinds = [
+  'watching',
+  'held',
+  'dropped',
+  'failed',
+  'taken',
+  'claimed',
+  'stopped',
+  'refused',
+  'repaired',
+  'retried',
+  'reloaded',
+  'lost',
+  'disconnected',
+] as const;
+
+/** An event with all that is known of it; `time` is milliseconds of the epoch. */
+export interface WatchEvent {
+  readonly event: (typeof eventKinds)[number];
+  readonly time: number;
+  readonly reservation?: string;
+  readonly socket?: string;
+  /** Who claimed, was refused, or is in the way. */
+  readonly pid?: number;
+  readonly uid?: number;
+  readonly command?: string;
+  readonly unit?: string;
+  /** How it was handed over. */
+  readonly mode?: string;
+  readonly count?: number;
+  readonly message?: string;
+}
+
 /** Method → parameters and answer. `List` comes in pages: ask again with the last name as `after` while `more` is true. */
 export interface Methods {
   List: {
@@ -81,6 +121,8 @@ export interface Methods {
       failures: readonly string[];
     };
   };
+  /** Answered with an event a packet, as they come, until either side closes. */
+  Watch: { parameters: Record<string, never>; answer: WatchEvent };
   /** Answered with the descriptors and a text of its own form: see claimReply. Only berth-claim asks these two. */
   Claim: { parameters: { name: string; form: 'exec' | 'unit' }; answer: never };
   /** The service of a unit has ended, or has bound what was lent to it. */

@@ -5,14 +5,15 @@ import type { Watch } from '../native/index.js';
 import { Connection } from './connection.js';
 import type { Request } from './messages.js';
 import type { Reply } from './replies.js';
+import type { Stream } from './stream.js';
 
 export interface ServerOptions {
   /** Seconds that a peer may stay silent, or leave its answer unread. Asked for each time, so it may change. */
   readonly peerTimeoutSec: () => number;
   /** Connections at a time; beyond them the longest waiting one of the user who has most makes room. */
   readonly maxConnections: number;
-  /** Answers one request, in packets. May throw; a BerthError goes to the peer as it is. */
-  readonly handle: (request: Request, connection: number) => Reply[];
+  /** Answers one request, in packets, or with a stream of them. May throw; a BerthError goes to the peer as it is. */
+  readonly handle: (request: Request, connection: number) => Reply[] | Stream;
   /** What a peer did or the machine lacked; nothing that stops the server. */
   readonly report: (message: string) => void;
 }
@@ -103,6 +104,8 @@ export class ControlServer {
     const deadline = Date.now() - seconds * 1000;
     for (const connection of this.#connections) {
       if (connection.since > deadline) break;
+      const { waitingSince } = connection;
+      if (waitingSince === undefined || waitingSince > deadline) continue;
       connection.refuse(new BerthError('BadMessage', `no request in ${seconds} s`));
     }
     if (this.#connections.size > 0) return;

@@ -27,7 +27,7 @@ export function listListeners(): Listener[] {
     native
       .socketsOn(constant(type === 'stream' ? 'IPPROTO_TCP' : 'IPPROTO_UDP'), 0)
       .filter(({ state }) => state === (type === 'stream' ? listening : closed))
-      .flatMap(({ address, inode, v6only, interface: index }): Omit<Listener, 'pids'>[] => {
+      .flatMap(({ address, inode, v6only, device: index }): Omit<Listener, 'pids'>[] => {
         if (address.family !== 'inet' && address.family !== 'inet6') return [];
         const device = devices.get(index);
         return [{ type, address, inode, v6only, ...(device === undefined ? {} : { device }) }];

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -27,44 +28,48 @@ struct found {
     uint16_t port;
 };
 
-/* Whether an IPv6 socket leaves IPv4 alone, which is told of sockets that listen or are not connected. */
-static bool is_v6only(const struct nlmsghdr *header) {
-    size_t offset = NLMSG_LENGTH(sizeof(struct inet_diag_msg));
-    while (offset + NLA_HDRLEN < header->nlmsg_len) {
-        const struct nlattr *attribute = (const struct nlattr *)((const char *)header + offset);
-        if (attribute->nla_len < NLA_HDRLEN || offset + attribute->nla_len > header->nlmsg_len)
-            return false;
-        if (attribute->nla_type == INET_DIAG_SKV6ONLY)
-            return *((const uint8_t *)attribute + NLA_HDRLEN) != 0;
-        offset += NLA_ALIGN(attribute->nla_len);
+static napi_value make_end(napi_env env, int family, uint16_t port, const void *host) {
+    struct address address;
+    memset(&address, 0, sizeof address);
+    address.storage.ss_family = (sa_family_t)family;
+    if (family == AF_INET) {
+        struct sockaddr_in *in = (struct sockaddr_in *)&address.storage;
+        in->sin_port = port;
+        memcpy(&in->sin_addr, host, sizeof in->sin_addr);
+    } else {
+        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&address.storage;
+        in6->sin6_port = port;
+        memcpy(&in6->sin6_addr, host, sizeof in6->sin6_addr);
     }
+    return make_address(env, &address);
+}
+
+/* IPV6_V6ONLY of a socket that listens or has no peer; false where the kernel does not say. */
+static bool is_v6only(const struct nlmsghdr *header, const struct inet_diag_msg *message) {
+    const struct rtattr *attribute = (const struct rtattr *)(message + 1);
+    int left = (int)header->nlmsg_len - (int)NLMSG_LENGTH(sizeof *message);
+    for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left))
+        if (attribute->rta_type == INET_DIAG_SKV6ONLY && RTA_PAYLOAD(attribute) >= 1)
+            return *(const uint8_t *)RTA_DATA(attribute) != 0;
     return false;
 }
 
 static void add(struct found *found, const struct nlmsghdr *header) {
     const struct inet_diag_msg *message = NLMSG_DATA(header);
-    struct address address;
+    const struct inet_diag_sockid *id = &message->id;
+    napi_env env = found->env;
     napi_value entry;
-    memset(&address, 0, sizeof address);
-    address.storage.ss_family = message->idiag_family;
-    if (message->idiag_family == AF_INET) {
-        struct sockaddr_in *in = (struct sockaddr_in *)&address.storage;
-        in->sin_port = message->id.idiag_sport;
-        memcpy(&in->sin_addr, message->id.idiag_src, sizeof in->sin_addr);
-    } else {
-        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&address.storage;
-        in6->sin6_port = message->id.idiag_sport;
-        memcpy(&in6->sin6_addr, message->id.idiag_src, sizeof in6->sin6_addr);
-    }
-    if (napi_create_object(found->env, &entry) != napi_ok)
+    if (napi_create_object(env, &entry) != napi_ok)
         return;
-    set(found->env, entry, "address", make_address(found->env, &address));
-    set(found->env, entry, "inode", make_int(found->env, message->idiag_inode));
-    set(found->env, entry, "uid", make_int(found->env, message->idiag_uid));
-    set(found->env, entry, "state", make_int(found->env, message->idiag_state));
-    set(found->env, entry, "v6only", make_bool(found->env, is_v6only(header)));
-    set(found->env, entry, "interface", make_int(found->env, message->id.idiag_if));
-    napi_set_element(found->env, found->list, found->count++, entry);
+    set(env, entry, "address", make_end(env, message->idiag_family, id->idiag_sport, id->idiag_src));
+    if (id->idiag_dport != 0)
+        set(env, entry, "peer", make_end(env, message->idiag_family, id->idiag_dport, id->idiag_dst));
+    set(env, entry, "inode", make_int(env, message->idiag_inode));
+    set(env, entry, "uid", make_int(env, message->idiag_uid));
+    set(env, entry, "state", make_int(env, message->idiag_state));
+    set(env, entry, "device", make_int(env, id->idiag_if));
+    set(env, entry, "v6only", make_bool(env, is_v6only(header, message)));
+    napi_set_element(env, found->list, found->count++, entry);
 }
 
 /* Reads one dump to its end. 0, or an errno. */
@@ -72,7 +77,11 @@ static int dump(int netlink, int family, int protocol, struct found *found) {
     char buffer[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
     struct request request = {
         .header = {.nlmsg_len = sizeof request, .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
-        .body = {.sdiag_family = (uint8_t)family, .sdiag_protocol = (uint8_t)protocol, .idiag_states = ~0U},
+        /* With a port the kernel passes over all others itself (inet_diag_dump_icsk, udp_dump). */
+        .body = {.sdiag_family = (uint8_t)family,
+                 .sdiag_protocol = (uint8_t)protocol,
+                 .idiag_states = ~0U,
+                 .id = {.idiag_sport = htons(found->port)}},
     };
     /* Of all ports only those that wait for somebody: a busy server has a hundred thousand connections. */
     if (found->port == 0)
@@ -98,8 +107,9 @@ static int dump(int netlink, int family, int protocol, struct found *found) {
     }
 }
 
-/* socketsOn(protocol, port): [{address, inode, uid, state, v6only, interface}] of both IP families; states are those of
- * <netinet/tcp.h>. Port 0 stands for all ports, of which only those sockets count that listen or are not connected. */
+/* socketsOn(protocol, port): [{address, peer, inode, uid, state, device, v6only}] of both IP families; states are those of
+ * <netinet/tcp.h>, `device` is the number of an interface or 0, and only what is connected has a peer. Port 0 stands for
+ * all ports, of which only those sockets count that listen or are not connected. */
 static napi_value sockets_on(napi_env env, napi_callback_info info) {
     struct timeval patience = {.tv_sec = 1};
     struct found found = {.env = env};

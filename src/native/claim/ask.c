@@ -111,7 +111,7 @@ static ssize_t receive(int fd, const char *name, struct handoff *handoff) {
     }
     if (take_fds(&message, handoff, name) != count)
         refuse(name, "berthd's answer came without its descriptors");
-    if (used > 0 && used < MAX_NAMES - 1)
+    if (used > 0 && count > 0 && used < MAX_NAMES - 1)
         handoff->names[used++] = ':';
     const char *more = copy_string(answer + end, handoff->names + used, MAX_NAMES - used);
     if (more == NULL)

@@ -21,11 +21,12 @@ const document = readDocument('docs/protocol.md');
 const methods = Object.keys({
   List: true,
   Status: true,
+  Watch: true,
   Reload: true,
   Claim: true,
   Done: true,
 } satisfies Record<Method, true>);
-const asked: readonly AskedMethod[] = ['List', 'Status', 'Reload'];
+const asked: readonly AskedMethod[] = ['List', 'Status', 'Watch', 'Reload'];
 const modes = Object.keys({
   exec: true,
   store: true,

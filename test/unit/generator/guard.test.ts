@@ -20,7 +20,7 @@ const generator = path.resolve('build/js/src/bin/generator.js');
 
 const reservation = '[Socket]\nListenStream=631\n';
 const units = {
-  'usr/lib/systemd/system/cups.service': '[Service]\nExecStart=/usr/sbin/cupsd\n',
+  'usr/lib/systemd/system/cups.service': '[Service]\nExecStart=/usr/sbin/cupsd -l\n',
   'usr/lib/systemd/system/other.service': '[Service]\nExecStart=/bin/true\n',
   'etc/systemd/system/masked.service': '-> /dev/null',
   'dev/kmsg': '',

@@ -361,12 +361,12 @@ describe('socketsOn', () => {
       native
         .socketsOn(constant(protocol), 0)
         .filter(({ address }) => 'port' in address && [port, other].includes(address.port))
-        .map(({ address, state, v6only, interface: index }) => ({ address, state, v6only, index }));
+        .map(({ address, state, v6only, device }) => ({ address, state, v6only, device }));
     const of = (address: BoundAddress, state: number, v6only: boolean) => ({
       address,
       state,
       v6only,
-      index: 0,
+      device: 0,
     });
     assert.deepEqual(found('IPPROTO_TCP'), [
       of(inet('127.0.0.1', port), 10, false),
@@ -374,6 +374,28 @@ describe('socketsOn', () => {
     ]);
     assert.deepEqual(found('IPPROTO_UDP'), [of(inet6('::', port), 7, false)]);
     assert.ok(client > 0);
+  });
+
+  it('tells where a connection leads, and whether a socket is bound to an interface or to IPv6 alone', (t) => {
+    const port = freePort();
+    const host = randomLoopback();
+    serve(t, 'stream', inet(host, port));
+    const local = freePort();
+    const client = closing(t, openSocket('stream', 'inet'));
+    native.bind(client, inet(host, local));
+    native.connect(client, inet(host, port));
+    assert.deepEqual(native.socketsOn(constant('IPPROTO_TCP'), local)[0]?.peer, inet(host, port));
+    const only = closing(t, openSocket('datagram', 'inet6'));
+    set(only, 'IPV6_V6ONLY', true, 'IPPROTO_IPV6');
+    native.setTextOption(only, constant('SOL_SOCKET'), constant('SO_BINDTODEVICE'), 'lo');
+    native.bind(only, inet6('::', port));
+    const [found] = native.socketsOn(constant('IPPROTO_UDP'), port);
+    assert.deepEqual(
+      [found?.v6only, found?.device, found?.peer],
+      [true, native.interfaceIndex('lo'), undefined],
+    );
+    const [dual] = native.socketsOn(constant('IPPROTO_TCP'), port);
+    assert.deepEqual([dual?.v6only, dual?.device], [false, 0]);
   });
 
   it('leaves no descriptor behind, not even when the kernel refuses', () => {
