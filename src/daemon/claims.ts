@@ -14,7 +14,8 @@ import type { HeldSocket } from './held-socket.js';
 import type { Log } from './log.js';
 import { superviseCgroup, superviseProcess, superviseUnit } from './supervise.js';
 import type { Supervision } from './supervise.js';
-import type { Entry, Table } from './table.js';
+import type { ProgramState } from './program.js';
+import type { Entry, Slot, Table } from './table.js';
 
 /** `exec` runs a command with the sockets; `unit` stands in ExecStartPre= and does what Handoff= says. */
 export const claimForms = ['exec', 'unit'] as const;
@@ -59,7 +60,11 @@ export class Claims {
   get watching(): boolean {
     return [...this.#claimants].some(([name, claimants]) => {
       const entry = this.#table.get(name)?.reservation;
-      return entry?.handoff === 'exec' || [...claimants.values()].some(({ unit }) => unit === undefined);
+      return (
+        entry?.handoff === 'exec' ||
+        entry?.handoff === 'bind' ||
+        [...claimants.values()].some(({ unit }) => unit === undefined)
+      );
     });
   }
 
@@ -68,13 +73,7 @@ export class Claims {
     const mode = modeOf(reservation, form);
     const inodes = (): string => slots.map(({ socket }) => socket?.inode).join();
     const before = inodes();
-    withReserve(() => {
-      this.#table.hold([], slots);
-    });
-    const sockets = slots.map(({ socket, error }) => {
-      if (socket === undefined) throw new BerthError('NotHeld', error ?? 'it is not held');
-      return socket;
-    });
+    const sockets = this.#hold(slots);
     this.#makeReady(reservation.name, sockets, mode);
     if (inodes() !== before) this.#socketsChanged();
     this.#follow(reservation, sockets, peer);
@@ -84,6 +83,40 @@ export class Claims {
       mode,
       sockets.map(({ fd }) => ({ fd, name: reservation.fdName })),
     );
+  }
+
+  /** Makes sure that all sockets are held for a program which binds its own beside them. Throws a BerthError otherwise. */
+  prepare(entries: readonly Entry[]): void {
+    for (const { reservation, slots } of entries) {
+      const { name, handoff, whileStopped } = reservation;
+      if (handoff !== 'bind') throw wrongForm(reservation);
+      if (whileStopped === 'queue')
+        throw new BerthError(
+          'Failed',
+          `'${name}' has WhileStopped=queue, which does not go with Handoff=bind`,
+        );
+      this.#rest(name, this.#hold(slots));
+    }
+  }
+
+  /** A program has claimed reservations. It is followed elsewhere, and says when it has ended. */
+  addProgram({ names, pid, unit, since }: ProgramState, key: string): void {
+    for (const name of names) {
+      const claimant: Claimant = {
+        pid,
+        get command() {
+          return commandOf(pid);
+        },
+        ...(unit === undefined || unit !== this.#table.get(name)?.reservation.unit ? {} : { unit }),
+        since,
+        supervision: undefined,
+      };
+      this.#add(name, key, claimant);
+    }
+  }
+
+  endProgram(names: readonly string[], key: string): void {
+    for (const name of names) this.#end(name, key);
   }
 
   /** The unit says that its service has ended, or, of a loan, that it has bound its own sockets. */
@@ -112,7 +145,7 @@ export class Claims {
       const pids = new Set(sockets.flatMap(({ inode }) => owners.get(inode) ?? []));
       pids.delete(1);
       for (const pid of pids) this.#followProcess(reservation, sockets, pid);
-      if (!this.inUse(reservation.name) && reservation.handoff !== 'none')
+      if (!this.inUse(reservation.name) && !['none', 'bind'].includes(reservation.handoff))
         this.#followUnit(reservation, sockets);
       if (!this.inUse(reservation.name)) this.#rest(reservation.name, sockets);
     }
@@ -125,6 +158,16 @@ export class Claims {
       for (const { supervision } of claimants.values()) supervision?.close();
       this.#claimants.delete(name);
     }
+  }
+
+  #hold(slots: readonly Slot[]): HeldSocket[] {
+    withReserve(() => {
+      this.#table.hold([], slots);
+    });
+    return slots.map(({ socket, error }) => {
+      if (socket === undefined) throw new BerthError('NotHeld', error ?? 'it is not held');
+      return socket;
+    });
   }
 
   #makeReady(name: string, sockets: readonly HeldSocket[], mode: ClaimMode): void {
@@ -188,6 +231,10 @@ export class Claims {
       since: Date.now(),
       supervision: (cgroup && supervise(cgroup, ended)) ?? pidfd(),
     };
+    this.#add(name, key, claimant);
+  }
+
+  #add(name: string, key: string, claimant: Claimant): void {
     const claimants = this.#claimants.get(name) ?? new Map<string, Claimant>();
     claimants.get(key)?.supervision?.close();
     claimants.set(key, claimant);
@@ -224,16 +271,21 @@ export class Claims {
 }
 
 /** What a claim of this form gets of this reservation. Throws with what to do instead when it gets nothing. */
-function modeOf({ name, handoff, unit }: Reservation, form: ClaimForm): ClaimMode {
-  if (handoff === 'none') throw new BerthError('Denied', `'${name}' is held for nobody (Handoff=none)`);
+function modeOf(reservation: Reservation, form: ClaimForm): ClaimMode {
+  const { handoff } = reservation;
   if (form === 'exec' && (handoff === 'exec' || handoff === 'store')) return 'exec';
   if (form === 'unit' && (handoff === 'store' || handoff === 'lend')) return handoff;
+  throw wrongForm(reservation);
+}
+
+function wrongForm({ name, handoff, unit }: Reservation): BerthError {
+  if (handoff === 'none') return new BerthError('Denied', `'${name}' is held for nobody (Handoff=none)`);
   const instead = {
     store: `ExecStartPre=+berth-claim ${name}`,
     exec: `ExecStart=berth-claim ${name} -- COMMAND`,
-    bind: 'another Handoff=: this version has no supervised bind',
+    bind: `ExecStart=berth-claim --bind ${name} -- COMMAND`,
     lend: `ExecStartPre=+berth-claim ${name}`,
     release: 'another Handoff=: this version never lets go',
   }[handoff];
-  throw new BerthError('Failed', `'${name}' has Handoff=${handoff}: ${unit} needs ${instead}`);
+  return new BerthError('Failed', `'${name}' has Handoff=${handoff}: ${unit} needs ${instead}`);
 }

@@ -15,6 +15,7 @@ import type { Log } from './log.js';
 import { handleRequest } from './methods.js';
 import type { MethodContext } from './methods.js';
 import type { Policy } from './policy.js';
+import { Programs } from './programs.js';
 import { Table } from './table.js';
 import type { FdStore } from '../systemd/fd-store.js';
 import type { PassedFd } from '../systemd/listen-fds.js';
@@ -35,6 +36,8 @@ export interface DaemonOptions {
 
 /** How long to wait before another try at what cannot be held, when nothing tells that it could work now. */
 const retryMs = 5000;
+/** How long what the next berthd only would have to find out again may wait to be stored. */
+const saveDelayMs = 200;
 const maxConnections = 1024;
 
 /** berthd: the table of reservations, what keeps it up to date, and the control socket in front of it. */
@@ -42,11 +45,13 @@ export class Daemon {
   readonly #options: DaemonOptions;
   readonly #table = new Table();
   readonly #claims: Claims;
+  readonly #programs: Programs;
   readonly #vault: Vault | undefined;
   #server: ControlServer | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #watchdogTimer: NodeJS.Timeout | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
+  #saveTimer: NodeJS.Timeout | undefined;
   #saidNoIdleExit = false;
   #settings = defaultSettings;
   #readStamp = '';
@@ -62,6 +67,11 @@ export class Daemon {
     this.#claims = new Claims(this.#table, options.log, () => {
       this.#save();
     });
+    this.#programs = new Programs(this.#table, this.#claims, options.log, () => {
+      this.#saveTimer ??= setTimeout(() => {
+        this.#save();
+      }, saveDelayMs);
+    });
     this.#vault = options.vault && new Vault(options.vault.store, options.vault.passed);
   }
 
@@ -73,6 +83,7 @@ export class Daemon {
       const recovered = recover(vault?.passed ?? []);
       this.#table.restore(recovered.stored);
       memory = recovered.memory;
+      if (recovered.programs !== undefined) this.#programs.restore(recovered.programs);
     } catch (error) {
       // Better to begin anew than to hold what nobody can be handed.
       log.err(`what an earlier berthd held is lost: ${messageOf(error)}`);
@@ -82,6 +93,10 @@ export class Daemon {
     const context: MethodContext = {
       table: this.#table,
       claims: this.#claims,
+      programs: this.#programs,
+      save: () => {
+        this.#save();
+      },
       policy,
       reload: () => this.reload(),
       refresh: () => {
@@ -91,9 +106,9 @@ export class Daemon {
     this.#server = new ControlServer(control, {
       peerTimeoutSec: () => this.#settings.peerTimeoutSec,
       maxConnections,
-      handle: (request, connection) => {
+      handle: (request, connection, takeFd) => {
         this.#awaitIdleness();
-        return handleRequest(context, request, connection);
+        return handleRequest(context, request, connection, takeFd);
       },
       report: (message) => {
         log.warning(message);
@@ -129,9 +144,11 @@ export class Daemon {
     this.#server?.close();
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#idleTimer);
+    if (this.#saveTimer !== undefined) this.#save();
     clearInterval(this.#watchdogTimer);
     this.#forgetObstacles();
     this.#claims.forget(() => false);
+    this.#programs.close();
     if (this.#vault === undefined) this.#table.apply([], new Set(), () => false);
   }
 
@@ -233,8 +250,14 @@ export class Daemon {
 
   #save(): void {
     const { wanted, held } = this.#table.count();
+    clearTimeout(this.#saveTimer);
+    this.#saveTimer = undefined;
     try {
-      this.#vault?.save(this.#table.stored(), wanted === held ? this.#memory : undefined);
+      this.#vault?.save(
+        this.#table.stored(),
+        wanted === held ? this.#memory : undefined,
+        this.#programs.stored(),
+      );
     } catch (error) {
       // Without a descriptor to spare, say. What was stored before is there yet.
       this.#options.log.err(`cannot store the sockets with the manager: ${messageOf(error)}`);

@@ -139,6 +139,19 @@ export class HeldSocket {
     this.#closeSharing();
   }
 
+  /**
+   * Lets a program's datagram socket, bound beside the hold on the same address, get what arrives: another socket takes the
+   * place of this one, in line behind the program's. Throws when that cannot be bound; the program gets it all the same.
+   */
+  yieldTo(program: number): void {
+    const old = this.#fd;
+    this.#fd = this.#make((fd) => {
+      native.bindBehind(fd, old, program);
+    });
+    closeSync(old);
+    this.#inode = native.inode(this.#fd);
+  }
+
   /** Whether it is lent at this moment. */
   get lent(): boolean {
     return this.#isInet && (native.sharing(this.#fd) & (ReuseAddr | Listening)) === ReuseAddr;
@@ -154,6 +167,7 @@ export class HeldSocket {
   /** The service has stopped: clients are refused, or wait for its next start. The port stays bound throughout. */
   rest(): void {
     this.#closeSharing();
+    if (this.#isInet && !this.#isStream && native.isDeaf(this.#fd)) this.#replace();
     if (!this.#isStream) this.#filter();
     else if (this.#request.whileStopped === 'queue') this.#receive();
     else this.#unlisten();
@@ -190,20 +204,28 @@ export class HeldSocket {
   }
 
   #open(siblings: readonly number[]): number {
+    const { spec, options } = this.#request;
+    return this.#make((fd) => {
+      if (this.address.family === 'unix')
+        bindPath(fd, this.address.path, constant(types[spec.type]), options);
+      else bindAlone(fd, this.address, spec, siblings);
+      this.warnings.push(...applyOptions(fd, spec, this.address, options));
+      if (this.address.family === 'unix')
+        this.warnings.push(...linkPath(this.address.path, options.symlinks));
+    });
+  }
+
+  /** A socket with all that has to be set before bind(2). */
+  #make(bind: (fd: number) => void): number {
     const { spec, options, whileStopped } = this.#request;
-    const type = constant(types[spec.type]);
     const protocol = spec.protocol === undefined ? 0 : constant(protocols[spec.protocol]);
-    const fd = native.socket(constant(families[this.address.family]), type, protocol);
+    const fd = native.socket(constant(families[this.address.family]), constant(types[spec.type]), protocol);
     try {
       applyBindOptions(fd, this.address, options);
       if (this.#isInet && !options.reusePort) native.disown(fd);
       // Before bind(2), so that no datagram slips in.
       if (spec.type === 'datagram' && whileStopped === 'refuse') native.attachDrop(fd);
-      if (this.address.family === 'unix') bindPath(fd, this.address.path, type, options);
-      else bindAlone(fd, this.address, spec, siblings);
-      this.warnings.push(...applyOptions(fd, spec, this.address, options));
-      if (this.address.family === 'unix')
-        this.warnings.push(...linkPath(this.address.path, options.symlinks));
+      bind(fd);
       return fd;
     } catch (error) {
       closeSync(fd);

@@ -6,15 +6,22 @@ import type { Reply } from '../protocol/replies.js';
 import { claimForms } from './claims.js';
 import type { Claims } from './claims.js';
 import type { Policy } from './policy.js';
+import type { Programs } from './programs.js';
 import type { Entry, Table } from './table.js';
 import { infoOf, statusOf } from './views.js';
 
 /** A page of `List` stays well below what a packet holds. */
 const maxPageBytes = 32 * 1024;
 
+/** So that the vault has room for what is to be known of a program. */
+const maxNames = 32;
+
 export interface MethodContext {
   readonly table: Table;
   readonly claims: Claims;
+  readonly programs: Programs;
+  /** Writes the vault. */
+  readonly save: () => void;
   readonly policy: Policy;
   readonly reload: () => { mistakes: readonly string[]; failures: readonly string[] };
   /** Reloads if files have come or gone since the last time. */
@@ -22,8 +29,15 @@ export interface MethodContext {
 }
 
 /** Answers one request of a connection. Throws a BerthError when it is refused. */
-export function handleRequest(context: MethodContext, request: Request, connection: number): Reply[] {
+export function handleRequest(
+  context: MethodContext,
+  request: Request,
+  connection: number,
+  takeFd: () => number | undefined,
+): Reply[] {
   switch (request.method) {
+    case 'Supervise':
+      return supervise(context, request.parameters['names'], connection, takeFd);
     case 'Claim':
     case 'Done':
       return claim(context, request, connection);
@@ -46,16 +60,38 @@ function find(table: Table, name: unknown): Entry {
   return entry;
 }
 
-/** Both methods of berth-claim: granted to the reservation's unit and to root. */
+/** An admin who wrote a file and reloaded systemd expects the unit to start. */
+function findFresh({ table, refresh }: MethodContext, name: unknown): Entry {
+  if (typeof name === 'string' && table.get(name) === undefined) refresh();
+  return find(table, name);
+}
+
+/** Granted like a claim of each of the names. */
+function supervise(
+  context: MethodContext,
+  names: unknown,
+  connection: number,
+  takeFd: () => number | undefined,
+): Reply[] {
+  if (!Array.isArray(names) || names.length === 0 || names.length > maxNames)
+    throw new BerthError('BadMessage', `one to ${maxNames} names were expected`);
+  const entries = [...new Set<unknown>(names)].map((name) => findFresh(context, name));
+  const peer = identifyPeer(connection);
+  try {
+    for (const { reservation } of entries) context.policy.checkClaim(peer, reservation);
+    return context.programs.add(entries, peer, takeFd, context.save);
+  } finally {
+    peer.release();
+  }
+}
+
+/** Claim and Done: granted to the reservation's unit and to root. */
 function claim(context: MethodContext, request: Request, connection: number): Reply[] {
-  const { table, claims, policy } = context;
+  const { claims, policy } = context;
   const form = claimForms.find((candidate) => candidate === request.parameters['form']);
   if (form === undefined)
     throw new BerthError('BadMessage', `a claim has one of the forms ${claimForms.join(', ')}`);
-  const name = request.parameters['name'];
-  // An admin who wrote a file and reloaded systemd expects the unit to start.
-  if (typeof name === 'string' && table.get(name) === undefined) context.refresh();
-  const entry = find(table, name);
+  const entry = findFresh(context, request.parameters['name']);
   const peer = identifyPeer(connection);
   try {
     policy.checkClaim(peer, entry.reservation);

@@ -81,8 +81,10 @@ export interface Methods {
       failures: readonly string[];
     };
   };
-  /** Answered with the descriptors and a text of its own form: see claimReply. Only berth-claim asks these two. */
+  /** Answered with the descriptors and a text of its own form: see claimReply. Only berth-claim asks these three. */
   Claim: { parameters: { name: string; form: 'exec' | 'unit' }; answer: never };
+  /** Comes with the listener of a seccomp filter: from here on berthd serves bind(2) and listen(2) of its processes. */
+  Supervise: { parameters: { names: readonly string[] }; answer: never };
   /** The service of a unit has ended, or has bound what was lent to it. */
   Done: { parameters: { name: string; form: 'unit' }; answer: never };
 }

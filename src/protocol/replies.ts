@@ -32,7 +32,7 @@ function cut(text: string): string {
 }
 
 /** What berth-claim is to do with the answer; `done` is that to Done. */
-export type ClaimMode = 'exec' | 'store' | 'lend' | 'done';
+export type ClaimMode = 'exec' | 'store' | 'lend' | 'bind' | 'done';
 
 /**
  * The answer to berth-claim: a packet for every 253 descriptors, at least one, its text to the letter of

@@ -52,17 +52,8 @@ static void set_variables(const struct handoff *handoff, size_t before) {
     }
 }
 
-void run(const char *name, const struct handoff *handoff, const char *file, char **command) {
-    static char names[2 * MAX_NAMES];
-    size_t before = inherited_fds();
+void run_plain(const char *file, char **command) {
     sigset_t none;
-    place(name, handoff, before);
-    snprintf(names, sizeof names, "%s%s%s", before > 0 ? getenv("LISTEN_FDNAMES") : "", before > 0 ? ":" : "", handoff->names);
-    setenv("LISTEN_FDNAMES", names, 1);
-    set_number("LISTEN_PID", (size_t)getpid());
-    set_number("LISTEN_FDS", before + handoff->count);
-    unsetenv("LISTEN_PIDFDID"); /* systemd 258: the id of a process whose descriptors these are not */
-    set_variables(handoff, before);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
@@ -70,4 +61,17 @@ void run(const char *name, const struct handoff *handoff, const char *file, char
     int status = errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
     fprintf(stderr, "berth-claim: cannot run '%s': %s\n", file, strerror(errno));
     exit(status);
+}
+
+void run(const char *name, const struct handoff *handoff, const char *file, char **command) {
+    static char names[2 * MAX_NAMES];
+    size_t before = inherited_fds();
+    place(name, handoff, before);
+    snprintf(names, sizeof names, "%s%s%s", before > 0 ? getenv("LISTEN_FDNAMES") : "", before > 0 ? ":" : "", handoff->names);
+    setenv("LISTEN_FDNAMES", names, 1);
+    set_number("LISTEN_PID", (size_t)getpid());
+    set_number("LISTEN_FDS", before + handoff->count);
+    unsetenv("LISTEN_PIDFDID"); /* systemd 258: the id of a process whose descriptors these are not */
+    set_variables(handoff, before);
+    run_plain(file, command);
 }

@@ -23,6 +23,7 @@ const methods = Object.keys({
   Status: true,
   Reload: true,
   Claim: true,
+  Supervise: true,
   Done: true,
 } satisfies Record<Method, true>);
 const asked: readonly AskedMethod[] = ['List', 'Status', 'Reload'];
@@ -30,6 +31,7 @@ const modes = Object.keys({
   exec: true,
   store: true,
   lend: true,
+  bind: true,
   done: true,
 } satisfies Record<ClaimMode, true>) as ClaimMode[];
 
