@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs';
+import { bindObstacle } from '../model/bind-mode.js';
 import { BerthError, messageOf } from '../model/errors.js';
 import type { Reservation } from '../model/reservation.js';
 import { native } from '../native/index.js';
@@ -88,13 +89,11 @@ export class Claims {
   /** Makes sure that all sockets are held for a program which binds its own beside them. Throws a BerthError otherwise. */
   prepare(entries: readonly Entry[]): void {
     for (const { reservation, slots } of entries) {
-      const { name, handoff, whileStopped } = reservation;
+      const { name, handoff } = reservation;
       if (handoff !== 'bind') throw wrongForm(reservation);
-      if (whileStopped === 'queue')
-        throw new BerthError(
-          'Failed',
-          `'${name}' has WhileStopped=queue, which does not go with Handoff=bind`,
-        );
+      const obstacle = bindObstacle(reservation);
+      if (obstacle !== undefined)
+        throw new BerthError('Failed', `'${name}' cannot be claimed: ${obstacle.key}=: ${obstacle.message}`);
       this.#rest(name, this.#hold(slots));
     }
   }

@@ -119,5 +119,12 @@ function chooseName(unit: Unit, settings: readonly Setting[], mistakes: Mistake[
 
 /** Keys to which a later assignment adds, unless it is empty. */
 function adds(key: string): boolean {
-  return ['ExecStartPre', 'ExecStartPost', 'ExecStopPost', 'BindReadOnlyPaths', 'ExecPaths'].includes(key);
+  return [
+    'ExecStartPre',
+    'ExecStartPost',
+    'ExecStopPost',
+    'BindReadOnlyPaths',
+    'ExecPaths',
+    'SystemCallFilter',
+  ].includes(key);
 }
