@@ -152,6 +152,24 @@ export class HeldSocket {
     this.#inode = native.inode(this.#fd);
   }
 
+  /**
+   * The index of the interface that it is reserved on, or 0. A socket that has had to yield without another one in its
+   * place is bound to none that exists; it becomes whole again here where that is possible by now.
+   */
+  get device(): number {
+    if (native.isDeaf(this.#fd)) {
+      try {
+        this.#replace();
+      } catch {
+        // A socket of the program is still in the way.
+      }
+    }
+    const { address } = this;
+    const name =
+      this.#request.options.bindToDevice ?? (address.family === 'inet6' ? address.scope : undefined);
+    return name === undefined ? 0 : native.interfaceIndex(name);
+  }
+
   /** Whether it is lent at this moment. */
   get lent(): boolean {
     return this.#isInet && (native.sharing(this.#fd) & (ReuseAddr | Listening)) === ReuseAddr;

@@ -204,11 +204,12 @@ export class Program {
     sockets: readonly HeldSocket[],
   ): readonly HeldEndpoint[] | undefined {
     const held = sockets.flatMap((socket): HeldEndpoint[] => {
+      const { device } = socket;
       const of = native.socketFacts(socket.fd);
       if (of?.netns !== facts.netns) return [];
       const at = parseAddress(of.name, of.domain);
       if (at === undefined) return [];
-      return [{ ...makeEndpoint(of, at, of.v6only), socket }];
+      return [{ ...makeEndpoint({ ...of, device }, at, of.v6only), socket }];
     });
     const verdict = match(makeEndpoint(facts, address, facts.v6only), held);
     if (verdict.held !== undefined) return verdict.held;
