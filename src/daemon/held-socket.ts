@@ -1,9 +1,10 @@
-import { closeSync, existsSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import type { BoundAddress } from '../native/index.js';
 import { constant, Listening, native, ReuseAddr, ReusePort } from '../native/index.js';
 import { isSystemError, messageOf } from '../model/errors.js';
 import type { SocketSpec } from '../model/reservation.js';
 import { describeSocket } from '../model/reservation.js';
+import { hasIpv6 } from './hold-request.js';
 import type { HoldRequest } from './hold-request.js';
 import { applyBindOptions, applyOptions } from './options.js';
 import { bindPath, linkPath, removePath, updatePath } from './unix-path.js';
@@ -21,7 +22,7 @@ const families = { inet: 'AF_INET', inet6: 'AF_INET6', unix: 'AF_UNIX', abstract
 /** A bare port is dual-stack where the kernel speaks IPv6 (systemd.socket(5), ListenStream=). */
 function resolveAddress({ address }: SocketSpec): BoundAddress {
   if (address.family !== 'any') return address;
-  return existsSync('/proc/net/if_inet6')
+  return hasIpv6()
     ? { family: 'inet6', host: '::', port: address.port }
     : { family: 'inet', host: '0.0.0.0', port: address.port };
 }
@@ -35,6 +36,7 @@ export class HeldSocket {
   #address: BoundAddress | undefined;
   #fd: number;
   #inode: number;
+  #ahead = false;
   /** What the kernel refused of its options, for the log. */
   readonly warnings: string[] = [];
 
@@ -73,7 +75,15 @@ export class HeldSocket {
   }
 
   get address(): BoundAddress {
-    return (this.#address ??= native.getsockname(this.#fd));
+    return (this.#address ??= this.#boundAddress());
+  }
+
+  #boundAddress(): BoundAddress {
+    const { address } = this.#request.spec;
+    const bound = native.getsockname(this.#fd);
+    return address.family === 'inet6' && address.only && bound.family === 'inet6'
+      ? { ...bound, only: true }
+      : bound;
   }
 
   /** Lent for a handoff: it stays berthd's. */
@@ -140,16 +150,38 @@ export class HeldSocket {
   }
 
   /**
-   * Lets a program's datagram socket, bound beside the hold on the same address, get what arrives: another socket takes the
-   * place of this one, in line behind the program's. Throws when that cannot be bound; the program gets it all the same.
+   * Of datagram sockets over IPv6, a program's has to come before the held one in the kernel's list: another socket takes
+   * the place of this one, at the end. `program` was bound beside it just now; -1 puts it behind those of before. Throws
+   * when that cannot be bound, because another socket of the program is in the way.
    */
-  yieldTo(program: number): void {
+  stepBehind(program: number): void {
     const old = this.#fd;
     this.#fd = this.#make((fd) => {
       native.bindBehind(fd, old, program);
     });
+    // The vault may have it for some time yet.
+    native.deafen(old);
     closeSync(old);
     this.#inode = native.inode(this.#fd);
+    this.#ahead = false;
+  }
+
+  /** The same at all costs: where nothing can be bound behind, this one gets no datagrams any more until it is whole again. */
+  yieldTo(program: number): void {
+    try {
+      this.stepBehind(program);
+    } catch {
+      native.deafen(this.#fd);
+    }
+  }
+
+  /** Tells of a datagram socket over IPv6 that a program has bound since this one was, on the same port. */
+  fallAhead(): void {
+    this.#ahead = true;
+  }
+
+  get ahead(): boolean {
+    return this.#ahead;
   }
 
   /**

@@ -33,6 +33,14 @@ interface HeldEndpoint extends Endpoint {
   readonly socket: HeldSocket;
 }
 
+function isDatagram6({ domain, type }: SocketFacts): boolean {
+  return type === constant('SOCK_DGRAM') && domain === constant('AF_INET6');
+}
+
+function isHeldDatagram6({ address, request }: HeldSocket): boolean {
+  return request.spec.type === 'datagram' && address.family === 'inet6';
+}
+
 /** The kernel does the call itself, and gives its own error. */
 const leaveIt = -1;
 /** What bind(2) takes at the most (struct sockaddr_storage), and the least that is an IP address. */
@@ -146,6 +154,7 @@ export class Program {
         const done = call.begun && has.port === address.port && has.host === address.host;
         if (!done) return leaveIt;
       } else {
+        if (isDatagram6(facts)) this.#stepBehind(held);
         const error = native.bindFor(
           fd,
           bytes,
@@ -153,8 +162,7 @@ export class Program {
         );
         if (error !== 0) return error;
       }
-      if (facts.type === constant('SOCK_DGRAM') && facts.domain === constant('AF_INET6'))
-        for (const held of found) this.#stepBehind(held, fd);
+      if (isDatagram6(facts)) this.#yield(held, found, fd);
       return 0;
     });
   }
@@ -225,14 +233,23 @@ export class Program {
       .filter(({ address }) => 'port' in address && address.port === port);
   }
 
-  /** Of what has been bound over IPv6, the program's comes before the held one: see src/native/addon/beside.c. */
-  #stepBehind({ domain, socket }: HeldEndpoint, fd: number): void {
-    if (domain !== 'inet6') return;
-    try {
-      socket.yieldTo(fd);
-    } catch (error) {
-      this.#log.debug(`${this.#names}: ${socket.describe()} cannot be bound behind: ${messageOf(error)}`);
+  /** So that the kernel looks at the program's own sockets first, whether they are in the way of another. */
+  #stepBehind(sockets: readonly HeldSocket[]): void {
+    for (const socket of sockets) {
+      if (!socket.ahead) continue;
+      try {
+        socket.stepBehind(-1);
+        this.#events.changed();
+      } catch {
+        // One over IPv4 is in the way, and that one the kernel sees first.
+      }
     }
+  }
+
+  /** So that the program gets what arrives. */
+  #yield(sockets: readonly HeldSocket[], found: readonly HeldEndpoint[], fd: number): void {
+    for (const socket of sockets) if (isHeldDatagram6(socket)) socket.fallAhead();
+    for (const { domain, socket } of found) if (domain === 'inet6') socket.yieldTo(fd);
     this.#events.changed();
   }
 

@@ -42,7 +42,11 @@ static int open_random(void) {
     }
     if (below(3) == 0)
         set(fd, SOL_SOCKET, SO_REUSEADDR);
-    if (below(5) == 0)
+    /* With datagrams, what the kernel says where some share and others do not depends on the order of its list: it looks no
+     * further than the first that may be shared (udp_lib_lport_inuse in net/ipv4/udp.c). */
+    int type = 0;
+    socklen_t size = sizeof type;
+    if (below(5) == 0 && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM)
         set(fd, SOL_SOCKET, SO_REUSEPORT);
     if (below(2) == 0)
         set(fd, IPPROTO_IPV6, IPV6_V6ONLY);

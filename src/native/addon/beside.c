@@ -103,10 +103,10 @@ static napi_value undo_begun(napi_env env, napi_callback_info info) {
     return make_undefined(env);
 }
 
-/* bindBehind(fd, held, program): binds `fd` where `held` is, and behind the program's datagram socket. Over IPv6 a socket
- * with SO_REUSEPORT is put at the end of the kernel's list (udp_lib_get_port in net/ipv4/udp.c), of which the first of
- * equals gets what arrives, and the first that may be shared decides whether another may be bound
- * (udp_lib_lport_inuse): neither may be the held one. `held` gets nothing from here on. */
+/* bindBehind(fd, held, program): binds `fd` where `held` is, and behind the program's datagram sockets, of which one may be
+ * given (or -1) that was bound just now. Over IPv6 a socket with SO_REUSEPORT is put at the end of the kernel's list
+ * (udp_lib_get_port in net/ipv4/udp.c), of which the first of equals gets what arrives, and the first that may be shared
+ * decides whether another may be bound (udp_lib_lport_inuse): neither may be the held one. */
 static napi_value bind_behind(napi_env env, napi_callback_info info) {
     struct sharing sharings[3];
     struct address address = {.length = sizeof address.storage};
@@ -115,29 +115,42 @@ static napi_value bind_behind(napi_env env, napi_callback_info info) {
     for (int i = 0; i < 3; i++)
         if ((i == 0 && !get_args(env, info, 3, args)) || !get_int(env, args[i], &fds[i]))
             return NULL;
+    int count = fds[2] < 0 ? 2 : 3;
     uid_t own = lonely_uid(fds[1]);
-    uid_t uid = get_socket_int(fds[2], SO_REUSEPORT) ? company_uid(own) : momentary_uid();
+    uid_t uid = count == 3 && get_socket_int(fds[2], SO_REUSEPORT) ? company_uid(own) : momentary_uid();
     int error = 0;
     if (getsockname(fds[1], (struct sockaddr *)&address.storage, &address.length) < 0)
         return throw_errno(env, errno, "getsockname");
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < count; i++)
         start_sharing(&sharings[i], fds[i], uid);
     /* Against other sockets of the program that have it; the held one still forbids it to everybody. */
     set_socket_int(fds[0], SO_REUSEADDR, 1);
     if (bind(fds[0], (struct sockaddr *)&address.storage, address.length) < 0)
         error = errno;
     set_socket_int(fds[0], SO_REUSEADDR, 0);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < count; i++) {
         stop_sharing(&sharings[i]);
-    leave_group(fds[0]);
+        if (i < 2)
+            leave_group(fds[i]);
+    }
     if (fchown(fds[0], own, (gid_t)-1) < 0) {
         /* As in start_sharing. */
     }
-    set_socket_int(fds[1], SO_BINDTOIFINDEX, NO_DEVICE);
     return error != 0 ? throw_errno(env, error, "bind") : make_undefined(env);
 }
 
-/* isDeaf(fd): whether bindBehind has made this the socket that gets nothing. */
+/* deafen(fd): a held datagram socket gets nothing from here on. It still is in the way of all that are bound to no
+ * interface. */
+static napi_value deafen(napi_env env, napi_callback_info info) {
+    napi_value args[1];
+    int fd;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    set_socket_int(fd, SO_BINDTOIFINDEX, NO_DEVICE);
+    return make_undefined(env);
+}
+
+/* isDeaf(fd): whether that was done to it. */
 static napi_value is_deaf(napi_env env, napi_callback_info info) {
     napi_value args[1];
     int fd;
@@ -198,7 +211,8 @@ static napi_value socket_facts(napi_env env, napi_callback_info info) {
 void init_beside(napi_env env, napi_value exports) {
     static const struct export functions[] = {
         {"bindFor", bind_for},       {"listenFor", listen_for}, {"undoBegun", undo_begun},
-        {"bindBehind", bind_behind}, {"isDeaf", is_deaf},       {"socketFacts", socket_facts},
+        {"bindBehind", bind_behind}, {"deafen", deafen},        {"isDeaf", is_deaf},
+        {"socketFacts", socket_facts},
     };
     export_functions(env, exports, functions, COUNT(functions));
 }
