@@ -36,6 +36,7 @@ export class HeldSocket {
   #address: BoundAddress | undefined;
   #fd: number;
   #inode: number;
+  #guard: number | undefined;
   #ahead = false;
   /** What the kernel refused of its options, for the log. */
   readonly warnings: string[] = [];
@@ -149,33 +150,38 @@ export class HeldSocket {
     this.#closeSharing();
   }
 
-  /**
-   * Of datagram sockets over IPv6, a program's has to come before the held one in the kernel's list: another socket takes
-   * the place of this one, at the end. `program` was bound beside it just now; -1 puts it behind those of before. Throws
-   * when that cannot be bound, because another socket of the program is in the way.
-   */
-  stepBehind(program: number): void {
-    const old = this.#fd;
-    this.#fd = this.#make((fd) => {
-      native.bindBehind(fd, old, program);
-    });
-    // The vault may have it for some time yet.
-    native.deafen(old);
-    closeSync(old);
-    this.#inode = native.inode(this.#fd);
-    this.#ahead = false;
+  /** All that is bound for it: what a program's socket is to be bound beside. */
+  get fds(): number[] {
+    return this.#guard === undefined ? [this.#fd] : [this.#fd, this.#guard];
   }
 
-  /** The same at all costs: where nothing can be bound behind, this one gets no datagrams any more until it is whole again. */
+  /**
+   * Of datagram sockets over IPv6 a program's has to come before the held ones in the kernel's list. So this one is made
+   * deaf, and another one stands guard for it at the end of the list: against sockets that are bound to an interface, which
+   * a deaf one does not keep out. `program` has been bound beside them just now. Where nothing can be bound behind,
+   * because another socket of the program is in the way, there is no guard.
+   */
   yieldTo(program: number): void {
     try {
       this.stepBehind(program);
     } catch {
-      native.deafen(this.#fd);
+      native.setDevice(this.#fd, -1);
+      this.#dropGuard();
     }
   }
 
-  /** Tells of a datagram socket over IPv6 that a program has bound since this one was, on the same port. */
+  /** The same before a program's next socket is bound, behind those that are there (-1). Throws where that is not possible. */
+  stepBehind(program = -1): void {
+    const guard = this.#make((fd) => {
+      native.bindBehind(fd, this.fds, program);
+    });
+    native.setDevice(this.#fd, -1);
+    this.#dropGuard();
+    this.#guard = guard;
+    this.#ahead = false;
+  }
+
+  /** Tells of a datagram socket over IPv6 that a program has bound since the guard was, on the same port. */
   fallAhead(): void {
     this.#ahead = true;
   }
@@ -184,22 +190,27 @@ export class HeldSocket {
     return this.#ahead;
   }
 
-  /**
-   * The index of the interface that it is reserved on, or 0. A socket that has had to yield without another one in its
-   * place is bound to none that exists; it becomes whole again here where that is possible by now.
-   */
+  /** The index of the interface that it is reserved on, or 0. */
   get device(): number {
-    if (native.isDeaf(this.#fd)) {
-      try {
-        this.#replace();
-      } catch {
-        // A socket of the program is still in the way.
-      }
-    }
-    const { address } = this;
+    const { address } = this.#request.spec;
     const name =
       this.#request.options.bindToDevice ?? (address.family === 'inet6' ? address.scope : undefined);
     return name === undefined ? 0 : native.interfaceIndex(name);
+  }
+
+  /** Closed to everybody, after a berthd that may have ended in the midst of a call of a program that still runs. */
+  reseal(): void {
+    this.#closeSharing();
+    if (this.#isDeaf) this.yieldTo(-1);
+  }
+
+  get #isDeaf(): boolean {
+    return this.#isInet && !this.#isStream && native.isDeaf(this.#fd);
+  }
+
+  #dropGuard(): void {
+    if (this.#guard !== undefined) closeSync(this.#guard);
+    this.#guard = undefined;
   }
 
   /** Whether it is lent at this moment. */
@@ -217,7 +228,9 @@ export class HeldSocket {
   /** The service has stopped: clients are refused, or wait for its next start. The port stays bound throughout. */
   rest(): void {
     this.#closeSharing();
-    if (this.#isInet && !this.#isStream && native.isDeaf(this.#fd)) this.#replace();
+    if (this.#isDeaf) native.setDevice(this.#fd, this.device);
+    this.#dropGuard();
+    this.#ahead = false;
     if (!this.#isStream) this.#filter();
     else if (this.#request.whileStopped === 'queue') this.#receive();
     else this.#unlisten();
@@ -227,6 +240,7 @@ export class HeldSocket {
   close(): void {
     const { address } = this; // a closed descriptor could not be asked any more
     closeSync(this.#fd);
+    this.#dropGuard();
     const { options } = this.#request;
     if (address.family === 'unix' && options.removeOnStop) removePath(address.path, options.symlinks);
   }

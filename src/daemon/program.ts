@@ -23,7 +23,7 @@ export interface ProgramState {
 export interface ProgramEvents {
   /** The held sockets of its reservations at this moment. */
   readonly held: (names: readonly string[]) => readonly HeldSocket[];
-  /** Its state, or a held socket, is another from here on. */
+  /** Its state is another from here on. */
   readonly changed: () => void;
   /** The last process with its filter has ended. */
   readonly ended: () => void;
@@ -158,7 +158,7 @@ export class Program {
         const error = native.bindFor(
           fd,
           bytes,
-          found.map(({ socket }) => socket.fd),
+          found.flatMap(({ socket }) => socket.fds),
         );
         if (error !== 0) return error;
       }
@@ -178,7 +178,7 @@ export class Program {
       return native.listenFor(
         fd,
         call.backlog,
-        found.map(({ socket }) => socket.fd),
+        found.flatMap(({ socket }) => socket.fds),
       );
     });
   }
@@ -217,7 +217,8 @@ export class Program {
       if (of?.netns !== facts.netns) return [];
       const at = parseAddress(of.name, of.domain);
       if (at === undefined) return [];
-      return [{ ...makeEndpoint({ ...of, device }, at, of.v6only), socket }];
+      // A deaf one has no scope that counts.
+      return [{ ...makeEndpoint({ ...of, device }, { ...at, scope: 0 }, of.v6only), socket }];
     });
     const verdict = match(makeEndpoint(facts, address, facts.v6only), held);
     if (verdict.held !== undefined) return verdict.held;
@@ -238,8 +239,7 @@ export class Program {
     for (const socket of sockets) {
       if (!socket.ahead) continue;
       try {
-        socket.stepBehind(-1);
-        this.#events.changed();
+        socket.stepBehind();
       } catch {
         // One over IPv4 is in the way, and that one the kernel sees first.
       }
@@ -250,7 +250,6 @@ export class Program {
   #yield(sockets: readonly HeldSocket[], found: readonly HeldEndpoint[], fd: number): void {
     for (const socket of sockets) if (isHeldDatagram6(socket)) socket.fallAhead();
     for (const { domain, socket } of found) if (domain === 'inet6') socket.yieldTo(fd);
-    this.#events.changed();
   }
 
   #say(call: SupervisedCall, what: string): void {

@@ -76,7 +76,7 @@ export class Programs {
     }
     // It may have ended in the midst of a call.
     for (const { state } of programs)
-      for (const socket of state.names.flatMap((name) => this.#heldFor(name))) socket.rest();
+      for (const socket of state.names.flatMap((name) => this.#heldFor(name))) socket.reseal();
     for (const program of this.#programs) program.recall();
   }
 

@@ -152,10 +152,10 @@ export interface Native {
   listenFor(fd: number, backlog: number, held: readonly number[]): number;
   /** Makes a program's socket what it was before the call that the journal tells of. */
   undoBegun(fd: number): void;
-  /** Binds `fd` like the held datagram socket, behind a program's (or -1): see src/native/addon/beside.c. */
-  bindBehind(fd: number, held: number, program: number): void;
-  /** A held datagram socket gets nothing from here on, and is in the way of sockets without an interface only. */
-  deafen(fd: number): void;
+  /** Binds `fd` like the first held datagram socket, behind a program's (or -1): see src/native/addon/beside.c. */
+  bindBehind(fd: number, held: readonly number[], program: number): void;
+  /** The index of an interface, or 0; -1 makes the socket get nothing, though it is in the way of others. */
+  setDevice(fd: number, index: number): void;
   isDeaf(fd: number): boolean;
   userId(name: string): number | undefined;
   groupId(name: string): number | undefined;

@@ -20,6 +20,8 @@
 
 /* No interface has this index: a socket bound to it gets nothing, and still is in the way of others. */
 #define NO_DEVICE 0x7fffffff
+/* Of each network namespace (include/net/net_namespace.h). With an address bind(2) wants the interface to exist. */
+#define LOOPBACK 1
 
 struct beside {
     struct sharing program;
@@ -27,7 +29,8 @@ struct beside {
     size_t count;
 };
 
-static void begin(struct beside *beside, int fd, const int *held, size_t count) {
+/* Returns the uid under which they share. */
+static uid_t begin(struct beside *beside, int fd, const int *held, size_t count) {
     struct stat status;
     int reuse_port = get_socket_int(fd, SO_REUSEPORT);
     /* A socket that the program shares with further ones of its own shares with those under the same uid, next time, too. */
@@ -37,6 +40,7 @@ static void begin(struct beside *beside, int fd, const int *held, size_t count) 
     for (size_t i = 0; i < count; i++)
         start_sharing(&beside->held[i], held[i], uid);
     start_sharing(&beside->program, fd, uid);
+    return uid;
 }
 
 static void end(struct beside *beside, bool done) {
@@ -60,6 +64,48 @@ static bool get_held(napi_env env, napi_value value, int *held, size_t *count) {
     return false;
 }
 
+static bool is_deaf(int fd) {
+    return get_socket_int(fd, SO_BINDTOIFINDEX) == NO_DEVICE;
+}
+
+static bool wants_interface(const void *bytes, socklen_t length) {
+    const struct sockaddr_in6 *address = bytes;
+    bool scoped = length >= sizeof *address && address->sin6_scope_id != 0; /* it may be missing */
+    return !scoped &&
+           (IN6_IS_ADDR_LINKLOCAL(&address->sin6_addr) || IN6_IS_ADDR_MC_LINKLOCAL(&address->sin6_addr));
+}
+
+/* Whether other datagram sockets of the program are in the way of this one. bind(2) would not tell once a deaf held socket
+ * comes before them in the kernel's list, of which it looks no further than the first that may be shared
+ * (udp_lib_lport_inuse in net/ipv4/udp.c). A socket of ours that is bound to another interface than the deaf one does not
+ * see that, but all that are bound to none. */
+static bool is_taken(const struct beside *beside, const void *address, socklen_t length, uid_t uid) {
+    int fd = beside->program.fd, v6only = 0, freebind = 0;
+    socklen_t size = sizeof(int);
+    bool deaf = false;
+    int domain = get_socket_int(fd, SO_DOMAIN), device = get_socket_int(fd, SO_BINDTOIFINDEX);
+    if (domain == AF_INET6 && device == 0 && wants_interface(address, length))
+        return false; /* it gets EINVAL */
+    for (size_t i = 0; i < beside->count; i++)
+        deaf |= is_deaf(beside->held[i].fd);
+    if (!deaf)
+        return false;
+    int probe = socket(domain, SOCK_DGRAM | SOCK_CLOEXEC, get_socket_int(fd, SO_PROTOCOL));
+    if (probe < 0)
+        return false;
+    getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &size);
+    setsockopt(probe, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only);
+    getsockopt(fd, IPPROTO_IP, IP_FREEBIND, &freebind, &size);
+    setsockopt(probe, IPPROTO_IP, IP_FREEBIND, &freebind, sizeof freebind);
+    set_socket_int(probe, SO_REUSEADDR, get_socket_int(fd, SO_REUSEADDR));
+    set_socket_int(probe, SO_BINDTOIFINDEX, device == 0 ? LOOPBACK : device);
+    struct sharing sharing;
+    start_sharing(&sharing, probe, uid);
+    bool taken = bind(probe, address, length) < 0 && errno == EADDRINUSE;
+    close(probe);
+    return taken;
+}
+
 /* bindFor(fd, address, held): what bind(2) says, 0 or an errno, of the program's socket and the address as bytes. */
 static napi_value bind_for(napi_env env, napi_callback_info info) {
     struct beside beside;
@@ -70,8 +116,10 @@ static napi_value bind_for(napi_env env, napi_callback_info info) {
     if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) || !get_bytes(env, args[1], &address, &length) ||
         !get_held(env, args[2], held, &count))
         return NULL;
-    begin(&beside, fd, held, count);
-    int error = bind(fd, address, (socklen_t)length) < 0 ? errno : 0;
+    uid_t uid = begin(&beside, fd, held, count);
+    int error = EADDRINUSE;
+    if (!is_taken(&beside, address, (socklen_t)length, uid))
+        error = bind(fd, address, (socklen_t)length) < 0 ? errno : 0;
     end(&beside, error == 0);
     return make_int(env, error);
 }
@@ -103,60 +151,60 @@ static napi_value undo_begun(napi_env env, napi_callback_info info) {
     return make_undefined(env);
 }
 
-/* bindBehind(fd, held, program): binds `fd` where `held` is, and behind the program's datagram sockets, of which one may be
- * given (or -1) that was bound just now. Over IPv6 a socket with SO_REUSEPORT is put at the end of the kernel's list
- * (udp_lib_get_port in net/ipv4/udp.c), of which the first of equals gets what arrives, and the first that may be shared
- * decides whether another may be bound (udp_lib_lport_inuse): neither may be the held one. */
+/* bindBehind(fd, held, program): binds `fd` where the first of `held` is, and behind the program's datagram sockets, of
+ * which one may be given (or -1) that was bound just now. Over IPv6 a socket with SO_REUSEPORT is put at the end of the
+ * kernel's list (udp_lib_get_port in net/ipv4/udp.c), of which the first of equals gets what arrives, and the first that may
+ * be shared decides whether another may be bound (udp_lib_lport_inuse): neither may be a held one. */
 static napi_value bind_behind(napi_env env, napi_callback_info info) {
-    struct sharing sharings[3];
+    struct sharing sharings[MAX_FDS + 2];
     struct address address = {.length = sizeof address.storage};
+    int fds[MAX_FDS + 2], fd, program;
     napi_value args[3];
-    int fds[3];
-    for (int i = 0; i < 3; i++)
-        if ((i == 0 && !get_args(env, info, 3, args)) || !get_int(env, args[i], &fds[i]))
-            return NULL;
-    int count = fds[2] < 0 ? 2 : 3;
-    uid_t own = lonely_uid(fds[1]);
-    uid_t uid = count == 3 && get_socket_int(fds[2], SO_REUSEPORT) ? company_uid(own) : momentary_uid();
-    int error = 0;
-    if (getsockname(fds[1], (struct sockaddr *)&address.storage, &address.length) < 0)
+    size_t count;
+    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) || !get_held(env, args[1], fds, &count) ||
+        !get_int(env, args[2], &program))
+        return NULL;
+    uid_t own = lonely_uid(fds[0]);
+    uid_t uid = program >= 0 && get_socket_int(program, SO_REUSEPORT) ? company_uid(own) : momentary_uid();
+    if (getsockname(fds[0], (struct sockaddr *)&address.storage, &address.length) < 0)
         return throw_errno(env, errno, "getsockname");
-    for (int i = 0; i < count; i++)
+    fds[count++] = fd;
+    size_t ours = count;
+    if (program >= 0)
+        fds[count++] = program;
+    for (size_t i = 0; i < count; i++)
         start_sharing(&sharings[i], fds[i], uid);
-    /* Against other sockets of the program that have it; the held one still forbids it to everybody. */
-    set_socket_int(fds[0], SO_REUSEADDR, 1);
-    if (bind(fds[0], (struct sockaddr *)&address.storage, address.length) < 0)
-        error = errno;
-    set_socket_int(fds[0], SO_REUSEADDR, 0);
-    for (int i = 0; i < count; i++) {
+    /* Against other sockets of the program that have it; the held ones still forbid it to everybody. */
+    set_socket_int(fd, SO_REUSEADDR, 1);
+    int error = bind(fd, (struct sockaddr *)&address.storage, address.length) < 0 ? errno : 0;
+    set_socket_int(fd, SO_REUSEADDR, 0);
+    for (size_t i = 0; i < count; i++) {
         stop_sharing(&sharings[i]);
-        if (i < 2)
+        if (i < ours)
             leave_group(fds[i]);
-    }
-    if (fchown(fds[0], own, (gid_t)-1) < 0) {
-        /* As in start_sharing. */
     }
     return error != 0 ? throw_errno(env, error, "bind") : make_undefined(env);
 }
 
-/* deafen(fd): a held datagram socket gets nothing from here on. It still is in the way of all that are bound to no
- * interface. */
-static napi_value deafen(napi_env env, napi_callback_info info) {
-    napi_value args[1];
-    int fd;
-    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+/* setDevice(fd, index): binds to an interface, or to none (0), or with -1 to one that there is not: then the socket gets
+ * nothing, and still is in the way of all that are bound to no interface. */
+static napi_value set_device(napi_env env, napi_callback_info info) {
+    napi_value args[2];
+    int fd, index;
+    if (!get_args(env, info, 2, args) || !get_int(env, args[0], &fd) || !get_int(env, args[1], &index))
         return NULL;
-    set_socket_int(fd, SO_BINDTOIFINDEX, NO_DEVICE);
+    if (set_socket_int(fd, SO_BINDTOIFINDEX, index < 0 ? NO_DEVICE : index) < 0)
+        return throw_errno(env, errno, "setsockopt");
     return make_undefined(env);
 }
 
-/* isDeaf(fd): whether that was done to it. */
-static napi_value is_deaf(napi_env env, napi_callback_info info) {
+/* isDeaf(fd): whether setDevice has made it get nothing. */
+static napi_value tell_deaf(napi_env env, napi_callback_info info) {
     napi_value args[1];
     int fd;
     if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
         return NULL;
-    return make_bool(env, get_socket_int(fd, SO_BINDTOIFINDEX) == NO_DEVICE);
+    return make_bool(env, is_deaf(fd));
 }
 
 static uint64_t netns_of(int fd) {
@@ -211,7 +259,7 @@ static napi_value socket_facts(napi_env env, napi_callback_info info) {
 void init_beside(napi_env env, napi_value exports) {
     static const struct export functions[] = {
         {"bindFor", bind_for},       {"listenFor", listen_for}, {"undoBegun", undo_begun},
-        {"bindBehind", bind_behind}, {"deafen", deafen},        {"isDeaf", is_deaf},
+        {"bindBehind", bind_behind}, {"setDevice", set_device}, {"isDeaf", tell_deaf},
         {"socketFacts", socket_facts},
     };
     export_functions(env, exports, functions, COUNT(functions));
