@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { parseArgs } from 'node:util';
+import { benchBind } from './bind.js';
 import { benchClaim } from './claim.js';
 import { exitOnSignals } from './cleanup.js';
 import { benchList } from './list.js';
@@ -18,6 +19,7 @@ const sections: Readonly<Record<string, () => Promise<Section>>> = {
   list: benchList,
   restart: benchRestart,
   reload: benchReload,
+  bind: benchBind,
 };
 
 const usage = `usage: npm run bench -- [SECTION...] [--json FILE]
