@@ -62,7 +62,7 @@ static bool ask_node(const char *node_program, struct text *manifest) {
     int pipes[2], status = 0;
     if (pipe2(pipes, O_CLOEXEC) < 0)
         return false;
-    pid_t child = vfork();
+    pid_t child = fork();
     if (child == 0) {
         dup2(pipes[1], STDOUT_FILENO);
         execl(node_program, node_program, *root != '\0' ? "--root" : (char *)NULL, root, (char *)NULL);
@@ -80,7 +80,7 @@ static bool ask_node(const char *node_program, struct text *manifest) {
 }
 
 int main(int argc, char **argv) {
-    struct text kept[2] = {{0}, {0}}, fresh = {0};
+    static struct text kept[2], fresh; /* until the program ends */
     const char *node_program = program;
     if (argc > 4 && strcmp(argv[1], "--root") == 0) { /* for tests: a tree, and what stands in for Node's part */
         root = argv[2];

@@ -32,7 +32,7 @@ bool read_all(int fd, struct text *text, int patience_ms) {
     text->data = NULL;
     for (;;) {
         if (text->length + 1 >= room) {
-            room = room == 0 ? 64 * 1024 : room * 2;
+            room = room == 0 ? (size_t)64 * 1024 : room * 2;
             char *more = room > LIMIT ? NULL : realloc(text->data, room);
             if (more == NULL)
                 return false;

@@ -1,4 +1,7 @@
 /* berth-generator(8): what its parts share. */
+#ifndef BERTH_GENERATOR_H
+#define BERTH_GENERATOR_H
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -23,3 +26,5 @@ bool is_current(char *stamps); /* the lines of a manifest behind its header; wri
 
 /* inputs.c */
 bool is_anything_reserved(void);
+
+#endif

@@ -1,10 +1,25 @@
 # bash completion for berth(1)
 
-# Names come from berthd itself. Without one there are none, and nothing is said about it.
+# Names come from berthd, else from the files. What neither knows is not offered, and nothing is said about it.
 _berth_names() {
-  berth list --no-legend "$@" 2>/dev/null </dev/null | while read -r name _; do
-    printf '%s\n' "$name"
-  done
+  local names
+  if names=$(berth list --no-legend "$@" 2>/dev/null </dev/null); then
+    while read -r name _; do
+      [[ -z $name ]] || printf '%s\n' "$name"
+    done <<<"$names"
+  elif (($# == 0)); then
+    local file
+    for file in /etc/berth/*.conf /run/berth/*.conf /usr/lib/berth/*.conf; do
+      file=${file##*/}
+      [[ $file == '*.conf' || $file == berthd.conf ]] || printf '%s\n' "${file%.conf}"
+    done
+  fi
+}
+
+# The ports that are held, as `why` takes them.
+_berth_ports() {
+  berth list --no-legend "$@" 2>/dev/null </dev/null | grep -Eo '\b(tcp|udp) [^ ,]*:[0-9]+' |
+    sed -E 's/^(tcp|udp) .*:([0-9]+)$/\2\n\2\/\1/' | sort -u
 }
 
 # Adds what compgen finds. The option makes bash quote blanks and put a slash behind a directory.
@@ -26,20 +41,22 @@ _berth() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
     case $word in
-      --control | --config-dir | --root)
+      --control | --config-dir | --root | --count)
         [[ ${COMP_WORDS[i + 1]} == = ]] && ((i++))
         ((i++))
         [[ $word == --control && $i -lt $COMP_CWORD ]] && control=(--control "${COMP_WORDS[i]}")
         ;;
+      --json) [[ ${COMP_WORDS[i + 1]} == = ]] && ((i += 2)) ;;
       -*) ;;
       *) [[ -z $verb ]] && verb=$word ;;
     esac
   done
 
+  local assigned=''
   if [[ $cur == = ]]; then
-    cur='' prev=${COMP_WORDS[COMP_CWORD - 1]}
+    cur='' prev=${COMP_WORDS[COMP_CWORD - 1]} assigned=yes
   elif [[ $prev == = ]]; then
-    prev=${COMP_WORDS[COMP_CWORD - 2]}
+    prev=${COMP_WORDS[COMP_CWORD - 2]} assigned=yes
   fi
   case $prev in
     --control)
@@ -50,18 +67,30 @@ _berth() {
       _berth_files -d -- "$cur"
       return
       ;;
+    --count) return ;;
+    --json)
+      if [[ -n $assigned ]]; then
+        mapfile -t COMPREPLY < <(compgen -W 'short pretty' -- "$cur")
+        return
+      fi
+      ;;
   esac
 
   if [[ $cur == -* ]]; then
-    local options='--control --json --no-legend --help --version'
-    [[ $verb == check || $verb == generate ]] && options+=' --config-dir'
+    local options='--control --json --no-legend --no-pager --help --version'
+    [[ $verb == check || $verb == generate || $verb == import ]] && options+=' --config-dir'
+    [[ $verb == import ]] && options+=' --listening --write --root'
     [[ $verb == generate ]] && options+=' --diff --precompute --root'
+    [[ $verb == watch ]] && options+=' --count'
     mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
     return
   fi
   case $verb in
-    '') mapfile -t COMPREPLY < <(compgen -W 'list status check reload generate' -- "$cur") ;;
-    status) mapfile -t COMPREPLY < <(compgen -W "$(_berth_names "${control[@]}")" -- "$cur") ;;
+    '') mapfile -t COMPREPLY < <(compgen -W 'list status why watch verify check release reload generate import' -- "$cur") ;;
+    status | verify | release) mapfile -t COMPREPLY < <(compgen -W "$(_berth_names "${control[@]}")" -- "$cur") ;;
+    why) mapfile -t COMPREPLY < <(compgen -W "$(_berth_ports "${control[@]}")" -- "$cur") ;;
+    import) mapfile -t COMPREPLY < <(compgen -W 'portreserve socket' -- "$cur") ;;
+    import) mapfile -t COMPREPLY < <(compgen -W 'portreserve socket' -- "$cur") ;;
     check) _berth_files -f -X '!*.conf' -- "$cur" && _berth_files -d -- "$cur" ;;
   esac
 }

@@ -5,7 +5,12 @@ import { build } from 'esbuild';
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 
 await build({
-  entryPoints: { berth: 'src/bin/berth.ts', berthd: 'src/bin/berthd.ts', generator: 'src/bin/generator.ts' },
+  entryPoints: {
+    berth: 'src/bin/berth.ts',
+    berthd: 'src/bin/berthd.ts',
+    generator: 'src/bin/generator.ts',
+    attacker: 'src/bin/attacker.ts',
+  },
   outdir: 'build/lib',
   outExtension: { '.js': '.cjs' },
   bundle: true,

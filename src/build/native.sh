@@ -1,5 +1,6 @@
 #!/bin/sh
-# Compiles the addon and the C programs. CFLAGS adds to the flags (the sanitizer run does); CC names the compiler.
+# Compiles the addon and the C programs. CFLAGS adds to the flags of those that are installed, which are then not linked
+# statically (test/sanitized.sh sets it); CC names the compiler.
 set -eu
 cd "$(dirname "$0")/../.."
 : "${CC:=cc}"
@@ -24,7 +25,7 @@ shared='generators/stamps.c generators/files.c'
 if newer build/js/src/native/berth.node $addon/*.c $addon/*.h $shared generators/*.h; then
   # -fanalyzer costs a second and finds leaked descriptors; node's own symbols are resolved when it loads the addon.
   # shellcheck disable=SC2086
-  $CC $warnings $hardening -fanalyzer -fPIC -shared -fvisibility=hidden ${CFLAGS-} \
+  $CC $warnings $hardening -fanalyzer -fPIC -shared -Wl,-z,relro,-z,now -fvisibility=hidden ${CFLAGS-} \
     -Inode_modules/node-api-headers/include -DNAPI_VERSION=9 -o build/js/src/native/berth.node $addon/*.c $shared
   cp build/js/src/native/berth.node build/lib/berth.node
 fi
@@ -38,6 +39,7 @@ if newer build/bin/berth-claim $claim/*.c $claim/*.h package.json; then
   # shellcheck disable=SC2086
   $compiler $warnings -O2 -fanalyzer ${CFLAGS--static} "-DVERSION=\"$version\"" -o build/bin/berth-claim $claim/*.c
 fi
+ln -sf berth-claim build/bin/portrelease
 
 # Static as well: at boot it runs before anything else does.
 guard=generators
@@ -50,10 +52,21 @@ fi
 
 # What the tests, the benchmark and the demonstration run: one program a file, static for units with a root directory of
 # their own.
-for file in $(find test -name '*.c'); do
+for file in $(find test -name '*.c' ! -path 'test/fuzz/*'); do
   program=build/bin/$(basename "$file" .c)
   if newer "$program" "$file"; then
     # shellcheck disable=SC2086
-    $CC $warnings $hardening -fanalyzer ${CFLAGS--static} -o "$program" "$file"
+    $CC $warnings $hardening -fanalyzer -static -o "$program" "$file"
+  fi
+done
+
+# Of a parser and what calls it with whatever there is, built to find what it does wrong.
+driver=test/fuzz/targets/driver.c
+for file in $(find test -path 'test/fuzz/targets/*.c' ! -path $driver); do
+  program=build/bin/fuzz-$(basename "$file" .c)
+  if newer "$program" "$file" $driver $claim/*.c $claim/*.h $guard/*.c $guard/*.h; then
+    # shellcheck disable=SC2086
+    $CC $warnings -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -o "$program" \
+      "$file" $driver
   fi
 done

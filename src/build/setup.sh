@@ -27,6 +27,8 @@ need libsystemd-dev /usr/include/systemd/sd-daemon.h
 need musl-tools musl-gcc
 need man-db man
 need curl curl
+need binutils strip
+need dpkg-dev dpkg-shlibdeps
 # Only root can boot the lab and measure against s6.
 if [ "$(id -u)" -eq 0 ]; then
   need systemd-container systemd-nspawn

@@ -10,12 +10,12 @@ destdir=${1%/}
 lib=$destdir/usr/lib/berth
 umask 022
 
-# /usr/bin/node is where distributions have it; elsewhere the one that built this.
-node=/usr/bin/node
-[ -x $node ] || node=$(command -v node)
+# /usr/bin/node is where distributions have it, and a package of theirs; elsewhere the one that built this.
+node=${NODE-/usr/bin/node}
+[ -n "${NODE-}" ] || [ -x $node ] || node=$(command -v node)
 
 mkdir -p "$lib/node_modules" "$destdir/usr/bin" "$destdir/usr/sbin" "$destdir/etc/berth"
-for program in berth berthd generator; do
+for program in berth berthd generator attacker; do
   { echo "#!$node"; cat "build/lib/$program.cjs"; } >"$lib/$program.cjs.new"
   chmod 755 "$lib/$program.cjs.new"
   # Renamed into place, so that an upgrade never shows a half-written program.
@@ -25,6 +25,7 @@ ln -sf ../lib/berth/berth.cjs "$destdir/usr/bin/berth"
 ln -sf ../lib/berth/berthd.cjs "$destdir/usr/sbin/berthd"
 install -m 644 build/lib/berth.node "$lib/"
 install -m 755 build/bin/berth-claim "$destdir/usr/bin/"
+ln -sf ../bin/berth-claim "$destdir/usr/sbin/portrelease"
 install -Dm 755 -t "$destdir/usr/lib/systemd/system-generators" build/bin/berth-generator
 
 # The two packages with native parts cannot be bundled. Only what they load at run time is taken.
@@ -38,10 +39,12 @@ for package in bindings file-uri-to-path node-unix-socket $(cd node_modules && e
   done
 done
 
-install -Dm 644 -t "$destdir/usr/lib/systemd/system" units/berth.service units/berth.socket
+install -Dm 644 -t "$destdir/usr/lib/systemd/system" units/berth.service units/berth.socket \
+  units/berth-portreserve.socket
 for page in docs/man/*.[1-9]; do
   install -Dm 644 -t "$destdir/usr/share/man/man${page##*.}" "$page"
 done
 install -Dm 644 docs/completions/berth.bash "$destdir/usr/share/bash-completion/completions/berth"
 install -Dm 644 -t "$destdir/usr/share/zsh/vendor-completions" docs/completions/_berth
 install -Dm 644 -t "$destdir/usr/share/doc/berth" README.md CHANGELOG.md LICENSE
+install -Dm 644 -t "$destdir/usr/share/doc/berth/docs" docs/*.md

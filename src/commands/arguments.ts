@@ -1,7 +1,19 @@
 import { BerthError } from '../model/errors.js';
 import { defaultControlPath } from '../protocol/messages.js';
+import type { JsonForm } from './output.js';
 
-export const verbs = ['list', 'status', 'check', 'reload', 'generate'] as const;
+export const verbs = [
+  'list',
+  'status',
+  'why',
+  'watch',
+  'verify',
+  'check',
+  'release',
+  'reload',
+  'generate',
+  'import',
+] as const;
 export type Verb = (typeof verbs)[number];
 
 /** What the command line asks for. `control` is a path; `configDirs` is empty where the default search path counts. */
@@ -10,21 +22,55 @@ export interface Invocation {
   readonly operands: readonly string[];
   readonly control: string;
   readonly json: boolean;
+  /** How JSON is set: as it suits a terminal or a program unless it was said. */
+  readonly jsonForm: JsonForm;
   readonly legend: boolean;
+  readonly pager: boolean;
   readonly configDirs: readonly string[];
   readonly diff: boolean;
   readonly precompute: boolean;
+  readonly listening: boolean;
+  readonly write: boolean;
   /** A tree to read instead of the machine's own; empty for that. */
   readonly root: string;
+  /** After how many events to end; 0 for never. */
+  readonly count: number;
 }
+
+/** How many operands a verb takes: at least, and at most. */
+export const operandCounts: Readonly<Record<Verb, readonly [number, number]>> = {
+  list: [0, 0],
+  status: [1, 1],
+  why: [1, 1],
+  watch: [0, 0],
+  verify: [0, Infinity],
+  check: [0, Infinity],
+  release: [1, 1],
+  reload: [0, 0],
+  generate: [0, 0],
+  import: [0, Infinity],
+};
 
 /** A text to print instead: the answer to --help and --version. */
 export interface Notice {
   readonly text: string;
 }
 
-const flags = ['--json', '--no-legend', '--diff', '--precompute', '--help', '-h', '--version'] as const;
-const valued = ['--control', '--config-dir', '--root'] as const;
+const flags = [
+  '--json',
+  '--no-legend',
+  '--no-pager',
+  '--diff',
+  '--precompute',
+  '--listening',
+  '--write',
+  '--help',
+  '-h',
+  '--version',
+] as const;
+const valued = ['--control', '--config-dir', '--root', '--count'] as const;
+
+const plainOptions: readonly string[] = ['--json', '--no-legend', '--no-pager'];
 
 /** Throws BerthError Usage. `version` is what --version prints. */
 export async function readArguments(argv: readonly string[], version: string): Promise<Invocation | Notice> {
@@ -33,11 +79,26 @@ export async function readArguments(argv: readonly string[], version: string): P
     return plain;
   }
   const cut = argv.indexOf('--');
-  const head = cut === -1 ? argv : argv.slice(0, cut);
+  const { head, jsonForm } = takeJsonForm(cut === -1 ? argv : argv.slice(0, cut));
   const rest = cut === -1 ? [] : argv.slice(cut + 1);
   rejectSurprises(head);
   const { parseWithYargs } = await import('./yargs.js');
-  return parseWithYargs(head, rest, version);
+  const parsed = await parseWithYargs(head, rest, version);
+  return 'text' in parsed ? parsed : { ...parsed, jsonForm };
+}
+
+/** yargs has no options with an optional value: `--json=short` becomes `--json`. */
+function takeJsonForm(head: readonly string[]): { head: readonly string[]; jsonForm: JsonForm } {
+  let jsonForm: JsonForm = 'auto';
+  const plain = head.map((argument) => {
+    const value = /^--json=(.*)$/s.exec(argument)?.[1];
+    if (value === undefined) return argument;
+    if (value !== 'short' && value !== 'pretty')
+      throw new BerthError('Usage', 'option --json takes no value but short or pretty');
+    jsonForm = value;
+    return '--json';
+  });
+  return { head: plain, jsonForm };
 }
 
 /**
@@ -49,11 +110,12 @@ export function readPlain(argv: readonly string[]): Invocation | undefined {
   const options = argv.filter((argument) => argument.startsWith('-'));
   const [first = 'list', ...operands] = words;
   const verb = verbs.find((each) => each === first);
-  if (verb === undefined || options.some((option) => option !== '--json' && option !== '--no-legend')) {
+  if (verb === undefined || options.some((option) => !plainOptions.includes(option))) {
     return undefined;
   }
-  const fits = verb === 'check' || operands.length === (verb === 'status' ? 1 : 0);
-  if (!fits || operands.includes('')) {
+  if (verb === 'import') return undefined;
+  const [least, most] = operandCounts[verb];
+  if (operands.length < least || operands.length > most || operands.includes('')) {
     return undefined;
   }
   return {
@@ -61,11 +123,16 @@ export function readPlain(argv: readonly string[]): Invocation | undefined {
     operands,
     control: defaultControlPath,
     json: options.includes('--json'),
+    jsonForm: 'auto',
     legend: !options.includes('--no-legend'),
+    pager: !options.includes('--no-pager'),
     configDirs: [],
     diff: false,
     precompute: false,
+    listening: false,
+    write: false,
     root: '',
+    count: 0,
   };
 }
 

@@ -5,14 +5,21 @@ import { defaultDirectories } from '../config/search.js';
 import { parseServices } from '../config/services.js';
 import { generate } from '../generator/generate.js';
 import { BerthError, exitStatuses } from '../model/errors.js';
-import { formatMistake } from '../model/reservation.js';
+import { formatMistake, type Mistake } from '../model/reservation.js';
 import type { Invocation } from './arguments.js';
 import { printJson, type Output } from './output.js';
 import { count, printable } from '../model/text.js';
 
+interface Checked extends Configuration {
+  readonly warnings?: readonly Mistake[];
+}
+
 /** Reads the files as berthd would, without it. As a linter does: mistakes, one a line, and a summary. */
 export function check(invocation: Invocation, output: Output): Promise<number> {
-  const { reservations, mistakes } = load(invocation);
+  const { reservations, mistakes, warnings = [] } = load(invocation);
+  if (!invocation.json) {
+    for (const warning of warnings) output.err(`${printable(formatMistake(warning))}\n`);
+  }
   if (invocation.json) {
     printJson(output, mistakes);
   } else if (mistakes.length > 0) {
@@ -27,7 +34,7 @@ export function check(invocation: Invocation, output: Output): Promise<number> {
   return Promise.resolve(mistakes.length > 0 ? exitStatuses.Configuration : 0);
 }
 
-function load({ operands, configDirs }: Invocation): Configuration {
+function load({ operands, configDirs }: Invocation): Checked {
   const services = parseServices(readServicesText());
   if (operands.length === 0) {
     if (configDirs.length === 0) return wholeMachine();
@@ -41,9 +48,10 @@ function load({ operands, configDirs }: Invocation): Configuration {
 }
 
 /** The machine's own: unit files count, and so does whether the units can be handed what is reserved for them. */
-function wholeMachine(): Configuration {
+function wholeMachine(): Checked {
   const { configuration, plan } = generate(defaultDirectories);
-  return { ...configuration, mistakes: [...configuration.mistakes, ...plan.mistakes] };
+  const mistakes = [...configuration.mistakes, ...plan.mistakes];
+  return { ...configuration, mistakes, warnings: plan.warnings };
 }
 
 /** The default search path may lack a directory; one that the caller names must be there. */

@@ -55,7 +55,7 @@ function show(
   output: Output,
 ): void {
   const notes = [
-    ...generated.configuration.notes.map(formatMistake),
+    ...[...generated.configuration.notes, ...generated.plan.warnings].map(formatMistake),
     ...generated.plan.units.flatMap(({ unit, notes }) => notes.map((note) => `${unit}: ${note}`)),
   ];
   const changes = changesOf(generated, invocation.root);

@@ -9,10 +9,18 @@ type Command = (invocation: Invocation, output: Output, version: string) => Prom
 const commands: Readonly<Record<Verb, () => Promise<Command>>> = {
   list: async () => (await import('./list.js')).list,
   status: async () => (await import('./status.js')).status,
+  why: async () => (await import('./why.js')).why,
+  watch: async () => (await import('./watch.js')).watch,
+  verify: async () => (await import('./verify.js')).verify,
   check: async () => (await import('./check.js')).check,
+  release: async () => (await import('./release.js')).release,
   reload: async () => (await import('./reload.js')).reload,
   generate: async () => (await import('./generate.js')).generate,
+  import: async () => (await import('./import.js')).importReservations,
 };
+
+/** Those that print all at once, and nothing else meanwhile. */
+const paged: readonly Verb[] = ['list', 'status', 'why', 'generate'];
 
 /** Runs one command line and returns the exit status, section 8 of docs/design.md. Throws only for faults of berth. */
 export async function run(argv: readonly string[], version: string, output: Output): Promise<number> {
@@ -23,7 +31,13 @@ export async function run(argv: readonly string[], version: string, output: Outp
       return 0;
     }
     const command = await commands[asked.verb]();
-    return await command(asked, output, version);
+    const shown = { ...output, jsonForm: asked.jsonForm };
+    if (output.page === undefined || !asked.pager || !paged.includes(asked.verb))
+      return await command(asked, shown, version);
+    let text = '';
+    const status = await command(asked, { ...shown, out: (more) => (text += more) }, version);
+    await output.page(text);
+    return status;
   } catch (error) {
     if (!(error instanceof BerthError)) {
       throw error;

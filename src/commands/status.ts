@@ -1,6 +1,6 @@
-import { call } from '../protocol/client.js';
 import type { ClaimantInfo, ReservationStatus, SocketInfo } from '../protocol/messages.js';
 import type { Invocation } from './arguments.js';
+import { findStatus } from './find.js';
 import { printJson, type Colour, type Output } from './output.js';
 import { printable } from '../model/text.js';
 import { padEnd, width } from './text.js';
@@ -8,7 +8,7 @@ import { formatAge, formatTime } from './time.js';
 
 export async function status({ operands, control, json }: Invocation, output: Output): Promise<number> {
   const [name = ''] = operands;
-  const answer = await call(control, 'Status', { name });
+  const answer = await findStatus(control, name);
   if (json) {
     printJson(output, answer);
   } else {
@@ -21,6 +21,8 @@ const colours: Readonly<Record<SocketInfo['state'] | ReservationStatus['state'],
   held: undefined,
   active: 'green',
   listening: 'green',
+  lent: 'green',
+  released: 'bold',
   failed: 'red',
 };
 

@@ -12,7 +12,7 @@ export interface TableOptions {
 const gap = 2;
 const narrowest = 10;
 
-/** Aligned lines, each with its newline. Only the widest column is cut, and only as far as it takes to fit. */
+/** Aligned lines, each with its newline. The widest columns are cut, and only as far as it takes to fit. */
 export function formatTable(
   heads: readonly string[],
   rows: readonly (readonly string[])[],
@@ -49,8 +49,16 @@ function fit(widths: readonly number[], columns: number | undefined): readonly n
   if (columns === undefined || total <= columns) {
     return widths;
   }
-  const widest = widths.indexOf(Math.max(...widths));
-  return widths.map((each, column) =>
-    column === widest ? Math.max(Math.min(narrowest, each), each - (total - columns)) : each,
-  );
+  const fitted = [...widths];
+  for (let over = total - columns; over > 0;) {
+    const widest = fitted.indexOf(Math.max(...fitted));
+    const room = fitted[widest] ?? 0;
+    // Down to the next widest one first, so that two long columns share the loss.
+    const next = Math.max(narrowest, ...fitted.filter((each) => each < room));
+    if (room <= narrowest) break;
+    const cut = Math.min(over, Math.max(1, room - next));
+    fitted[widest] = room - cut;
+    over -= cut;
+  }
+  return fitted;
 }

@@ -2,7 +2,7 @@ import { parse } from 'ini';
 import type { Mistake } from '../model/reservation.js';
 import { closest } from './spelling.js';
 import { excerpt } from './syntax.js';
-import { parseChoice, parseTimeSpan, quote, ValueError } from './values.js';
+import { parseAbsolutePath, parseBoolean, parseChoice, parseTimeSpan, quote, ValueError } from './values.js';
 
 export const logLevels = ['err', 'warning', 'notice', 'info', 'debug'] as const;
 export type LogLevel = (typeof logLevels)[number];
@@ -14,9 +14,18 @@ export interface Settings {
   readonly peerTimeoutSec: number;
   /** Seconds after which a berthd that nobody needs ends, its sockets kept by PID 1; 0 for never. */
   readonly idleExitSec: number;
+  /** Whether the kernel is told to give no reserved port to a program that asks for any. */
+  readonly reserveEphemeral: boolean;
+  /** A file of ports for bindresvport(3) to pass over. */
+  readonly bindresvportBlacklist?: string;
 }
 
-export const defaultSettings: Settings = { logLevel: 'info', peerTimeoutSec: 10, idleExitSec: 0 };
+export const defaultSettings: Settings = {
+  logLevel: 'info',
+  peerTimeoutSec: 10,
+  idleExitSec: 0,
+  reserveEphemeral: false,
+};
 
 type Draft = { -readonly [K in keyof Settings]: Settings[K] };
 
@@ -30,6 +39,13 @@ export const settingsKeys: ReadonlyMap<string, (draft: Draft, value: string) => 
     },
     IdleExitSec: (draft: Draft, value: string) => {
       draft.idleExitSec = value === '0' ? 0 : seconds(value, 1, '1s to 1h, or 0 for never');
+    },
+    ReserveEphemeral: (draft: Draft, value: string) => {
+      draft.reserveEphemeral = parseBoolean(value);
+    },
+    BindresvportBlacklist: (draft: Draft, value: string) => {
+      if (value === '') delete draft.bindresvportBlacklist;
+      else draft.bindresvportBlacklist = parseAbsolutePath(value);
     },
   }),
 );

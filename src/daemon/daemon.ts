@@ -2,7 +2,7 @@ import { closeSync, statSync } from 'node:fs';
 import { defaultSettings } from '../config/settings.js';
 import { messageOf } from '../model/errors.js';
 import type { Settings } from '../config/settings.js';
-import { formatMistake } from '../model/reservation.js';
+import { describeSocket, formatMistake, type Reservation } from '../model/reservation.js';
 import { count } from '../model/text.js';
 import { native, Readable } from '../native/index.js';
 import type { Watch } from '../native/index.js';
@@ -11,12 +11,19 @@ import type { Notifier } from '../systemd/notify.js';
 import { Claims } from './claims.js';
 import type { ConfigurationFiles } from './configured.js';
 import { withReserve } from './descriptor-reserve.js';
+import { Events } from './events.js';
+import type { Happening } from './events.js';
+import type { Guards } from './guards.js';
 import type { Log } from './log.js';
 import { handleRequest } from './methods.js';
 import type { MethodContext } from './methods.js';
 import type { Policy } from './policy.js';
 import { Programs } from './programs.js';
+import { PortreserveSocket } from './portreserve-socket.js';
+import { joined, releaseNamed } from './releases.js';
 import { Table } from './table.js';
+import type { Slot } from './table.js';
+import { commandOf } from '../systemd/processes.js';
 import type { FdStore } from '../systemd/fd-store.js';
 import type { PassedFd } from '../systemd/listen-fds.js';
 import { recover, Vault } from './vault.js';
@@ -25,13 +32,28 @@ export interface DaemonOptions {
   readonly configuration: Pick<ConfigurationFiles, 'directories' | 'load' | 'remember' | 'recall'>;
   /** The listening control socket, which the daemon takes over. */
   readonly control: number;
+  /** The datagram socket of portreserve, which the daemon takes over, where there is one. */
+  readonly portreserve?: number | undefined;
   readonly policy: Policy;
   readonly notifier: Notifier;
   /** Where the sockets outlive berthd, and what an earlier one left there. Without it they go with the process. */
   readonly vault?: { readonly store: FdStore; readonly passed: readonly PassedFd[] };
   /** Ends the process so that the next request starts it again. Absent where the manager would drop the sockets. */
   readonly idleExit?: () => void;
+  /** Absent where berthd is an ordinary user's. */
+  readonly guards?: Guards;
   readonly log: Log;
+}
+
+/** A socket that cannot be held: `taken` when somebody else has its address. */
+function complaintOf(reservation: string, { request, error, errno, holder }: Slot): Happening {
+  return {
+    event: errno === 'EADDRINUSE' ? 'taken' : 'failed',
+    reservation,
+    socket: describeSocket(request.spec),
+    ...(holder === undefined ? {} : { pid: holder, command: commandOf(holder) }),
+    ...(error === undefined ? {} : { message: error }),
+  };
 }
 
 /** How long to wait before another try at what cannot be held, when nothing tells that it could work now. */
@@ -44,10 +66,12 @@ const maxConnections = 1024;
 export class Daemon {
   readonly #options: DaemonOptions;
   readonly #table = new Table();
+  readonly #events: Events;
   readonly #claims: Claims;
   readonly #programs: Programs;
   readonly #vault: Vault | undefined;
   #server: ControlServer | undefined;
+  #portreserve: PortreserveSocket | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #watchdogTimer: NodeJS.Timeout | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
@@ -64,9 +88,15 @@ export class Daemon {
 
   constructor(options: DaemonOptions) {
     this.#options = options;
-    this.#claims = new Claims(this.#table, options.log, () => {
-      this.#save();
-    });
+    this.#events = new Events(options.log);
+    const effects = {
+      changed: () => {
+        this.#afterHolding();
+        this.#save();
+      },
+      settled: () => options.vault?.store.settled() ?? Promise.resolve(),
+    };
+    this.#claims = new Claims(this.#table, options.log, effects, this.#events);
     this.#programs = new Programs(this.#table, this.#claims, options.log, () => {
       this.#saveTimer ??= setTimeout(() => {
         this.#save();
@@ -78,18 +108,19 @@ export class Daemon {
   /** Holds all that can be held, opens the control socket, and says READY=1. */
   start(): void {
     const { control, policy, notifier, log, vault } = this.#options;
-    let memory: string | undefined;
+    let left: Left = { released: [], claimed: [] };
     try {
       const recovered = recover(vault?.passed ?? []);
-      this.#table.restore(recovered.stored);
-      memory = recovered.memory;
+      left = readLeft(recovered.memory);
+      this.#table.restore(recovered.stored, left.released);
       if (recovered.programs !== undefined) this.#programs.restore(recovered.programs);
     } catch (error) {
       // Better to begin anew than to hold what nobody can be handed.
       log.err(`what an earlier berthd held is lost: ${messageOf(error)}`);
     }
-    this.#claims.recover();
-    if (!this.#recall(memory)) this.#configure();
+    this.#claims.recover(left.claimed);
+    if (this.#recall(left.files)) this.#guard();
+    else this.#configure();
     const context: MethodContext = {
       table: this.#table,
       claims: this.#claims,
@@ -98,6 +129,7 @@ export class Daemon {
         this.#save();
       },
       policy,
+      events: this.#events,
       reload: () => this.reload(),
       refresh: () => {
         if (this.#stampOfFiles() !== this.#readStamp) this.reload();
@@ -114,6 +146,7 @@ export class Daemon {
         log.warning(message);
       },
     });
+    this.#portreserve = this.#servePortreserve(context);
     const summary = this.#summary();
     notifier.ready(summary);
     log.info(summary);
@@ -125,23 +158,47 @@ export class Daemon {
     }
   }
 
+  #servePortreserve(context: MethodContext): PortreserveSocket | undefined {
+    const { portreserve, log } = this.#options;
+    if (portreserve === undefined) return undefined;
+    return new PortreserveSocket(portreserve, {
+      release: (name, peer) => {
+        this.#awaitIdleness();
+        const { refusals } = releaseNamed(context, [name], peer);
+        // Nobody waits for it: what remains to be said is for the log.
+        this.#claims.settled().catch((error: unknown) => {
+          log.warning(`systemd does not answer: ${messageOf(error)}`);
+        });
+        return refusals.length === 0 ? undefined : joined(refusals).message;
+      },
+      report: (message) => {
+        log.warning(message);
+      },
+    });
+  }
+
   /** Re-reads the files. A reservation with a mistake stays as it was. */
   reload(): { mistakes: readonly string[]; failures: readonly string[] } {
-    const { notifier, log } = this.#options;
+    const { notifier } = this.#options;
     notifier.reloading();
     try {
       const { mistakes } = this.#configure();
-      log.info(`Reloaded. ${this.#summary()}`);
+      this.#events.emit({ event: 'reloaded', count: mistakes.length, message: this.#summary() });
       return { mistakes, failures: this.#failures() };
     } finally {
       notifier.ready(this.#summary());
     }
   }
 
-  /** Before the process ends. With a vault all sockets stay as they are; without one they go. */
-  stop(): void {
+  /**
+   * Before the process ends, `asleep` when the next request starts it again. With a vault all sockets stay as they are;
+   * without one they go.
+   */
+  stop(asleep = false): void {
     this.#options.notifier.stopping();
+    if (!asleep) this.#options.guards?.lift();
     this.#server?.close();
+    this.#portreserve?.close();
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#idleTimer);
     if (this.#saveTimer !== undefined) this.#save();
@@ -182,6 +239,7 @@ export class Daemon {
     for (const mistake of mistakes) log.err(mistake);
     for (const note of loaded.notes ?? []) log.notice(formatMistake(note));
     this.#use(loaded.settings);
+    const before = this.#whatIsHeld();
     native.makeRoom(
       this.#options.control,
       loaded.reservations.reduce((sum, { sockets }) => sum + sockets.length, 0),
@@ -193,11 +251,19 @@ export class Daemon {
       this.#table.apply(loaded.reservations, new Set(keep), (name) => this.#claims.inUse(name));
     });
     this.#claims.forget((name) => this.#table.get(name) !== undefined);
+    this.#claims.settle();
     this.#afterHolding();
+    this.#guard();
+    this.#tellChanges(before);
     const clean = mistakes.length === 0 && loaded.broken.length === 0 && loaded.complete;
     this.#memory = clean && this.#vault !== undefined ? configuration.remember() : undefined;
     this.#save();
     return { mistakes };
+  }
+
+  #guard(): void {
+    const reservations = [...this.#table.entries()].map(({ reservation }) => reservation);
+    this.#options.guards?.apply(this.#settings, reservations);
   }
 
   /** Tells whether anything may have come since it was read last: a file changes the directory that it is in. */
@@ -225,7 +291,7 @@ export class Daemon {
         this.#awaitIdleness();
       } else {
         log.info('Nobody needs berthd: ending until the next request');
-        this.stop();
+        this.stop(true);
         idleExit();
       }
     }, idleExitSec * 1000);
@@ -240,11 +306,15 @@ export class Daemon {
 
   #retry(): void {
     const before = this.#table.count().held;
+    const heldBefore = this.#whatIsHeld();
     withReserve(() => {
       this.#table.hold();
     });
     this.#afterHolding();
-    if (this.#table.count().held !== before) this.#save();
+    this.#tellChanges(heldBefore);
+    const { held, wanted } = this.#table.count();
+    if (held !== before) this.#save();
+    this.#events.emit({ event: 'retried', count: wanted - held });
     this.#options.notifier.status(this.#summary());
   }
 
@@ -253,11 +323,10 @@ export class Daemon {
     clearTimeout(this.#saveTimer);
     this.#saveTimer = undefined;
     try {
-      this.#vault?.save(
-        this.#table.stored(),
-        wanted === held ? this.#memory : undefined,
-        this.#programs.stored(),
-      );
+      const { reservations: released, claimed } = this.#claims.released;
+      const files = wanted === held ? this.#memory : undefined;
+      const left: Left = { ...(files === undefined ? {} : { files }), released, claimed };
+      this.#vault?.save(this.#table.stored(), JSON.stringify(left), this.#programs.stored());
     } catch (error) {
       // Without a descriptor to spare, say. What was stored before is there yet.
       this.#options.log.err(`cannot store the sockets with the manager: ${messageOf(error)}`);
@@ -267,7 +336,7 @@ export class Daemon {
   /** Says what is new about sockets that cannot be held, and arranges for the next try. */
   #afterHolding(): void {
     const { log } = this.#options;
-    const complaints = new Set<string>();
+    const complaints = new Map<string, Happening>();
     let missing = false;
     clearTimeout(this.#retryTimer);
     this.#forgetObstacles();
@@ -275,19 +344,46 @@ export class Daemon {
       for (const slot of slots) {
         for (const warning of slot.socket?.warnings.splice(0) ?? [])
           log.warning(`${reservation.name}: ${warning}`);
-        if (slot.error !== undefined) complaints.add(`${reservation.name}: ${slot.error}`);
+        if (slot.error !== undefined)
+          complaints.set(`${reservation.name}: ${slot.error}`, complaintOf(reservation.name, slot));
         if (slot.holder !== undefined) this.#awaitEnd(slot.holder);
-        missing ||= slot.socket === undefined;
+        missing ||= slot.socket === undefined && slot.released === undefined;
       }
     }
-    for (const complaint of complaints) if (!this.#complaints.has(complaint)) log.err(complaint);
+    for (const [complaint, happening] of complaints)
+      if (!this.#complaints.has(complaint)) this.#events.emit(happening);
     for (const settled of this.#complaints)
       if (!complaints.has(settled)) log.notice(`No longer so: ${settled}`);
-    this.#complaints = complaints;
+    this.#complaints = new Set(complaints.keys());
     if (missing)
       this.#retryTimer = setTimeout(() => {
         this.#retry();
       }, retryMs);
+  }
+
+  /** What is held, by inode, with whom it is for; nothing while nobody watches. */
+  #whatIsHeld(): Map<number, Happening> {
+    const held = new Map<number, Happening>();
+    if (!this.#events.watched) return held;
+    for (const { reservation, slots } of this.#table.entries()) {
+      for (const { socket } of slots) {
+        if (socket === undefined) continue;
+        held.set(socket.inode, {
+          event: 'held',
+          reservation: reservation.name,
+          socket: socket.describe(),
+          ...(reservation.unit === '' ? {} : { unit: reservation.unit }),
+        });
+      }
+    }
+    return held;
+  }
+
+  #tellChanges(before: ReadonlyMap<number, Happening>): void {
+    const after = this.#whatIsHeld();
+    for (const [inode, happening] of before)
+      if (!after.has(inode)) this.#events.emit({ ...happening, event: 'dropped' });
+    for (const [inode, happening] of after) if (!before.has(inode)) this.#events.emit(happening);
   }
 
   /** The port may be free the moment that whoever has it ends. */
@@ -314,8 +410,32 @@ export class Daemon {
   }
 
   #summary(): string {
-    const { wanted, held } = this.#table.count();
-    const rest = wanted === held ? '' : `; ${wanted - held} cannot be held`;
-    return `Holding ${count(held, 'socket')} of ${count(this.#table.size, 'reservation')}${rest}`;
+    const { wanted, held, released } = this.#table.count();
+    const rest = [
+      ...(released > 0 ? [`${released} released`] : []),
+      ...(wanted === held ? [] : [`${wanted - held} cannot be held`]),
+    ];
+    return [`Holding ${count(held, 'socket')} of ${count(this.#table.size, 'reservation')}`, ...rest].join(
+      '; ',
+    );
+  }
+}
+
+/** What one berthd leaves to the next one beside the sockets. */
+interface Left {
+  /** By which it knows the configuration; without it, it has to read it. */
+  readonly files?: string;
+  /** The reservations of which a socket is released, and the names of those that have claimants. */
+  readonly released: readonly Reservation[];
+  readonly claimed: readonly string[];
+}
+
+/** An earlier version left other things, which are of no use to this one. */
+function readLeft(memory: string | undefined): Left {
+  const nothing: Left = { released: [], claimed: [] };
+  try {
+    return { ...nothing, ...(JSON.parse(memory ?? '{}') as Partial<Left>) };
+  } catch {
+    return nothing;
   }
 }

@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
 import type { BoundAddress } from '../native/index.js';
 import { constant, Listening, native, ReuseAddr, ReusePort } from '../native/index.js';
-import { isSystemError, messageOf } from '../model/errors.js';
+import { isShortage, isSystemError, messageOf } from '../model/errors.js';
 import type { SocketSpec } from '../model/reservation.js';
 import { describeSocket } from '../model/reservation.js';
 import { hasIpv6 } from './hold-request.js';
@@ -245,6 +245,13 @@ export class HeldSocket {
     if (address.family === 'unix' && options.removeOnStop) removePath(address.path, options.symlinks);
   }
 
+  /** Lets go of the address for somebody else to bind: with an AF_UNIX path, its file goes too. */
+  letGo(): void {
+    const { address } = this;
+    this.close();
+    if (address.family === 'unix') removePath(address.path, []);
+  }
+
   get #isStream(): boolean {
     return this.#request.spec.type !== 'datagram';
   }
@@ -311,7 +318,8 @@ export class HeldSocket {
     try {
       if (this.#request.whileStopped === 'queue') native.detachDrop(this.#fd);
       else native.attachDrop(this.#fd);
-    } catch {
+    } catch (error) {
+      if (isShortage(error)) throw error;
       this.#replace(); // EPERM: the service has locked a filter of its own
     }
   }
@@ -339,6 +347,7 @@ export class HeldSocket {
         done.push('was connected or shut down by the service');
       }
     } catch (error) {
+      if (isShortage(error)) throw error;
       // SO_LOCK_FILTER, or an AF_UNIX stream that was connected: there is no way back.
       this.#replace();
       return [...done, `was left unusable by the service (${messageOf(error)}) and had to be replaced`];

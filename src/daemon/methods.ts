@@ -1,13 +1,20 @@
-import { BerthError } from '../model/errors.js';
+import { BerthError, messageOf } from '../model/errors.js';
+import { count } from '../model/text.js';
+import { native } from '../native/index.js';
 import type { ReservationInfo, Request } from '../protocol/messages.js';
 import { identifyPeer } from '../protocol/peer.js';
+import type { Peer } from '../protocol/peer.js';
 import { answer } from '../protocol/replies.js';
-import type { Reply } from '../protocol/replies.js';
+import type { Replies, Reply } from '../protocol/replies.js';
+import type { Stream } from '../protocol/stream.js';
+import { commandOf } from '../systemd/processes.js';
 import { claimForms } from './claims.js';
 import type { Claims } from './claims.js';
+import type { Events, Happening } from './events.js';
 import type { Policy } from './policy.js';
 import type { Programs } from './programs.js';
 import type { Entry, Table } from './table.js';
+import { joined, releaseNamed } from './releases.js';
 import { infoOf, statusOf } from './views.js';
 
 /** A page of `List` stays well below what a packet holds. */
@@ -23,6 +30,7 @@ export interface MethodContext {
   /** Writes the vault. */
   readonly save: () => void;
   readonly policy: Policy;
+  readonly events: Events;
   readonly reload: () => { mistakes: readonly string[]; failures: readonly string[] };
   /** Reloads if files have come or gone since the last time. */
   readonly refresh: () => void;
@@ -34,17 +42,21 @@ export function handleRequest(
   request: Request,
   connection: number,
   takeFd: () => number | undefined,
-): Reply[] {
+): Replies | Stream {
   switch (request.method) {
     case 'Supervise':
       return supervise(context, request.parameters['names'], connection, takeFd);
     case 'Claim':
     case 'Done':
       return claim(context, request, connection);
+    case 'Release':
+      return release(context, request.parameters['names'], connection);
     case 'List':
       return list(context, request.parameters['after']);
     case 'Status':
       return answer(statusOf(find(context.table, request.parameters['name']), context.claims));
+    case 'Watch':
+      return watch(context, connection);
     case 'Reload':
       return reload(context, connection);
     default:
@@ -85,8 +97,8 @@ function supervise(
   }
 }
 
-/** Claim and Done: granted to the reservation's unit and to root. */
-function claim(context: MethodContext, request: Request, connection: number): Reply[] {
+/** Both methods of a claim: granted to the reservation's unit and to root. */
+function claim(context: MethodContext, request: Request, connection: number): Replies {
   const { claims, policy } = context;
   const form = claimForms.find((candidate) => candidate === request.parameters['form']);
   if (form === undefined)
@@ -96,6 +108,46 @@ function claim(context: MethodContext, request: Request, connection: number): Re
   try {
     policy.checkClaim(peer, entry.reservation);
     return request.method === 'Done' ? claims.done(entry, peer) : claims.grant(entry, peer, form);
+  } catch (error) {
+    if (context.events.watched) context.events.emit(refusal(entry, peer, error));
+    throw error;
+  } finally {
+    peer.release();
+  }
+}
+
+function refusal({ reservation }: Entry, { pid, uid, unit }: Peer, error: unknown): Happening {
+  return {
+    event: 'refused',
+    reservation: reservation.name,
+    pid,
+    uid,
+    command: commandOf(pid),
+    ...(unit === undefined ? {} : { unit: unit.unit }),
+    message: messageOf(error),
+  };
+}
+
+/** Everybody may watch who may ask for the list: it tells nothing else. */
+function watch({ events, table }: MethodContext, connection: number): Stream {
+  const { held } = table.count();
+  return events.stream(
+    native.peer(connection).uid,
+    `holding ${count(held, 'socket')} of ${count(table.size, 'reservation')}`,
+  );
+}
+
+/** Also where some are refused, the others are released. */
+async function release(context: MethodContext, names: unknown, connection: number): Promise<Reply[]> {
+  if (!Array.isArray(names) || !names.every((name) => typeof name === 'string'))
+    throw new BerthError('BadMessage', 'the names are not a list of strings');
+  if (names.some((name) => name !== '*' && context.table.get(name) === undefined)) context.refresh();
+  const peer = identifyPeer(connection);
+  try {
+    const { released, refusals } = releaseNamed(context, names, peer);
+    await context.claims.settled();
+    if (refusals.length > 0) throw joined(refusals);
+    return answer({ released });
   } finally {
     peer.release();
   }

@@ -15,7 +15,9 @@ export function dropInText(reservations: readonly Reservation[], settings: reado
   const lines = reservations.map(
     ({ name, handoff, at }) => `# '${name}' (${formatLocation(at)}), Handoff=${handoff}`,
   );
-  let text = `# Written by berth-generator(8); changes here are lost.\n${lines.join('\n')}\n`;
+  let text = ['# Written by berth-generator(8); changes here are lost.', ...lines]
+    .map((line) => `${line}\n`)
+    .join('');
   for (const section of ['Unit', 'Service'] as const) {
     const own = settings.filter((setting) => setting.section === section);
     if (own.length === 0) continue;

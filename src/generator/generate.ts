@@ -1,4 +1,6 @@
 import { diskBelow } from '../config/disk.js';
+import { portreserveDirectory } from '../config/portreserve.js';
+import { defaultDirectories } from '../config/search.js';
 import { parseServices } from '../config/services.js';
 import { ReadError } from '../config/source.js';
 import { formatMistake } from '../model/reservation.js';
@@ -22,8 +24,16 @@ export function generate(configDirectories: readonly string[], root = ''): Gener
   const since = Date.now();
   const { source, inputs } = recording(diskBelow(root));
   const search = new UnitSearch(source);
-  const configuration = loadReservations(search, configDirectories, parseServices(servicesText()));
-  return { configuration, plan: makePlan(search, configuration.reservations), inputs, since };
+  // portreserve's files are the machine's, as unit files are, and not of a directory that is looked at by itself.
+  const portreserve = configDirectories === defaultDirectories ? portreserveDirectory : undefined;
+  const services = parseServices(servicesText());
+  const configuration = loadReservations(search, configDirectories, services, portreserve);
+  return {
+    configuration,
+    plan: makePlan(search, configuration.reservations, configuration.settings),
+    inputs,
+    since,
+  };
 
   function servicesText(): string {
     try {
@@ -37,7 +47,7 @@ export function generate(configDirectories: readonly string[], root = ''): Gener
 
 /** Everything that is wrong, one a line: in the reservations, and in what they want of their units. */
 export function complaints({ configuration, plan }: Generated): string[] {
-  return [...configuration.mistakes, ...plan.mistakes].map(formatMistake);
+  return [...configuration.mistakes, ...plan.mistakes, ...plan.warnings].map(formatMistake);
 }
 
 /** The manifest for the guard. `programs` are files without which its drop-ins would be of no use. */

@@ -1,10 +1,15 @@
 import * as path from 'node:path';
+import { resolveLinks } from '../config/disk.js';
+import { defaultSettings, type Settings } from '../config/settings.js';
+import { ReadError } from '../config/source.js';
 import type { Mistake, Reservation } from '../model/reservation.js';
 import { readUnit, type Unit } from '../systemd/unit-file.js';
 import type { UnitSearch } from '../systemd/unit-search.js';
+import { daemonSettings } from './daemon-settings.js';
 import { dropInText, type Setting } from './drop-in.js';
 import { dropInName, lateDropInName } from './paths.js';
 import { settingsFor } from './settings.js';
+import { words } from './unit-settings.js';
 
 /** What the generator does about one unit. */
 export interface UnitPlan {
@@ -21,10 +26,16 @@ export interface Plan {
   /** In the order of their names. */
   readonly units: readonly UnitPlan[];
   readonly mistakes: readonly Mistake[];
+  /** What is known not to work, and is done all the same: a program may be newer than what is known of it. */
+  readonly warnings: readonly Mistake[];
 }
 
 /** Decides which drop-ins the units of the reservations get. Reads, and changes nothing. */
-export function makePlan(search: UnitSearch, reservations: readonly Reservation[]): Plan {
+export function makePlan(
+  search: UnitSearch,
+  reservations: readonly Reservation[],
+  settings: Settings = defaultSettings,
+): Plan {
   const byUnit = new Map<string, Reservation[]>();
   for (const reservation of reservations) {
     if (reservation.handoff === 'none') continue;
@@ -34,24 +45,30 @@ export function makePlan(search: UnitSearch, reservations: readonly Reservation[
     else known.push(reservation);
   }
   const mistakes: Mistake[] = [];
-  const units = [...byUnit.keys()].sort().map((id) => planUnit(search, id, byUnit.get(id) ?? [], mistakes));
-  return { units: [...units, ...planBerth(reservations)], mistakes };
+  const warnings: Mistake[] = [];
+  const units = [...byUnit.keys()]
+    .sort()
+    .map((id) => planUnit(search, id, byUnit.get(id) ?? [], mistakes, warnings));
+  return {
+    units: [...units, ...planBerth(search, reservations, settings)],
+    mistakes,
+    warnings: warnings.map((each) => ({ ...each, message: `warning: ${each.message}` })),
+  };
 }
 
-/** berthd itself may write nowhere, which is too little for making AF_UNIX sockets in the file system. */
-function planBerth(reservations: readonly Reservation[]): UnitPlan[] {
+/** berthd itself may write nowhere, which is too little for AF_UNIX sockets in the file system, and for its guards. */
+function planBerth(search: UnitSearch, reservations: readonly Reservation[], own: Settings): UnitPlan[] {
   const owners = reservations.filter(({ sockets }) =>
     sockets.some(({ address }) => address.family === 'unix'),
   );
-  if (owners.length === 0) return [];
   const places = owners.flatMap(({ sockets }) =>
     sockets.flatMap(({ address }) => (address.family === 'unix' ? [placeOf(address.path)] : [])),
   );
-  const settings = [...new Set(places)].sort().map((place): Setting => {
-    return { section: 'Service', key: 'ReadWritePaths', value: quoteWord(`-${place}`) };
-  });
+  const settings = [...new Set(places)].sort().map((place) => writable(place));
   // Of one path in both lists, systemd makes a read-only one: berth.service has /run in this one, and nothing else.
   if (places.includes('/run')) settings.unshift({ section: 'Service', key: 'ReadOnlyPaths', value: '' });
+  settings.push(...guardSettings(search, own));
+  if (settings.length === 0) return [];
   return [
     {
       unit: 'berth.service',
@@ -60,6 +77,38 @@ function planBerth(reservations: readonly Reservation[]): UnitPlan[] {
       notes: [],
     },
   ];
+}
+
+/** What src/daemon/guards.ts writes. */
+function guardSettings(search: UnitSearch, { reserveEphemeral, bindresvportBlacklist }: Settings): Setting[] {
+  if (!reserveEphemeral && bindresvportBlacklist === undefined) return [];
+  const settings = [writable('/run/berth', 'Where berthd remembers what its guards have changed.')];
+  if (reserveEphemeral)
+    settings.push(
+      writable('/proc/sys/net/ipv4/ip_local_reserved_ports', 'ReserveEphemeral=yes.'),
+      // It writes the whole list, and would take out what berthd has put there.
+      { section: 'Unit', key: 'After', value: 'systemd-sysctl.service' },
+    );
+  if (bindresvportBlacklist !== undefined) {
+    // The new file is made beside the old one.
+    const file = resolvedOrSelf(search, bindresvportBlacklist);
+    settings.push(writable(path.dirname(file), 'BindresvportBlacklist=, which is replaced by a new file.'));
+  }
+  return settings;
+}
+
+function writable(place: string, reason?: string): Setting {
+  const setting = { section: 'Service', key: 'ReadWritePaths', value: quoteWord(`-${place}`) } as const;
+  return reason === undefined ? setting : { ...setting, reason };
+}
+
+function resolvedOrSelf(search: UnitSearch, file: string): string {
+  try {
+    return resolveLinks(search.source, file);
+  } catch (error) {
+    if (error instanceof ReadError) return file;
+    throw error;
+  }
 }
 
 /** Below /run directories are made as they are needed; elsewhere a path of ReadWritePaths= has to be there before. */
@@ -77,6 +126,7 @@ function planUnit(
   id: string,
   reservations: readonly Reservation[],
   mistakes: Mistake[],
+  warnings: Mistake[],
 ): UnitPlan {
   const found = search.find(id);
   const plan = { unit: id, reservations: reservations.map(({ name }) => name), file: undefined };
@@ -87,11 +137,19 @@ function planUnit(
     };
   const unit = readUnit(search, found);
   const notes: string[] = [];
-  const { handed, settings } = settingsFor(unit, reservations, mistakes, notes);
-  if (settings.length === 0) return { ...plan, notes };
+  const { handed, settings: general } = settingsFor(unit, reservations, mistakes, notes);
+  if (general.length === 0) return { ...plan, notes };
+  const settings = [...general, ...daemonSettings(unit, handed, socketUnitOf(search, unit), warnings)];
   const name = chooseName(unit, settings, mistakes, notes);
   const file = { path: `${id}.d/${name}`, text: dropInText(handed, settings) };
   return { ...plan, file, notes };
+}
+
+/** A `.socket` unit whose descriptors the unit gets; undefined when there is none. */
+function socketUnitOf(search: UnitSearch, unit: Unit): string | undefined {
+  const named = words(unit, 'Service', 'Sockets').map(({ text }) => text);
+  const own = unit.found.names.map((name) => name.replace(/\.service$/, '.socket'));
+  return [...named, ...own].find((name) => search.find(name).state === 'found');
 }
 
 /** A name after which no other drop-in changes what berth sets. */
@@ -126,5 +184,6 @@ function adds(key: string): boolean {
     'BindReadOnlyPaths',
     'ExecPaths',
     'SystemCallFilter',
+    'Environment',
   ].includes(key);
 }

@@ -140,8 +140,6 @@ function addressFamilies(unit: Unit): Assignment | undefined {
 /** Why a reservation cannot be handed over as it says, in whatever unit: nothing is emitted that could not work. */
 export function modeRefusal(reservation: Reservation): Mistake | undefined {
   const { at, handoff } = reservation;
-  if (handoff === 'release')
-    return { ...at, key: 'Handoff', message: 'release is not available in this version of berth' };
   const obstacle = handoff === 'bind' ? bindObstacle(reservation) : undefined;
   return obstacle && { ...at, ...obstacle };
 }

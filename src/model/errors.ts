@@ -45,6 +45,11 @@ export function isSystemError(error: unknown): error is SystemError {
   return error instanceof Error && 'errno' in error && 'syscall' in error && 'code' in error;
 }
 
+/** An error of the machine's state at this moment, which says nothing about what was asked for. */
+export function isShortage(error: unknown): boolean {
+  return isSystemError(error) && ['ENOMEM', 'ENOBUFS', 'EMFILE', 'ENFILE'].includes(error.code);
+}
+
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

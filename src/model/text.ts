@@ -18,6 +18,6 @@ function escape(character: string): string {
 }
 
 /** `1 socket`, `2 sockets`. */
-export function count(number: number, singular: string): string {
-  return `${number} ${singular}${number === 1 ? '' : 's'}`;
+export function count(number: number, singular: string, plural = `${singular}s`): string {
+  return `${number} ${number === 1 ? singular : plural}`;
 }

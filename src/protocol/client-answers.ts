@@ -36,14 +36,14 @@ const reservation = {
   name: isString,
   unit: isString,
   handoff: oneOf(...handoffs),
-  state: oneOf('held', 'active', 'failed'),
+  state: oneOf('held', 'active', 'released', 'failed'),
   since: isTime,
 };
 
 const socket = shape({
   socket: isString,
   listen: isString,
-  state: oneOf('held', 'listening', 'failed'),
+  state: oneOf('held', 'listening', 'lent', 'released', 'failed'),
   inode: optional(isCount),
   error: optional(isString),
 });
@@ -60,12 +60,26 @@ const answers: Readonly<Record<AskedMethod, Check>> = {
     claimants: listOf(claimant),
     definedAt: isString,
   }),
+  Watch: shape({
+    event: isString,
+    time: isTime,
+    reservation: optional(isString),
+    socket: optional(isString),
+    pid: optional(isCount),
+    uid: optional(isCount),
+    command: optional(isString),
+    unit: optional(isString),
+    mode: optional(isString),
+    count: optional(isCount),
+    message: optional(isString),
+  }),
   Reload: shape({
     reservations: isCount,
     sockets: isCount,
     mistakes: listOf(isString),
     failures: listOf(isString),
   }),
+  Release: shape({ released: isCount }),
 };
 
 /** Whether `value` has the form that messages.ts gives the answer: the control socket may be anybody's. */

@@ -17,9 +17,7 @@ const retryEvery = 20;
  * This is the only use of node-unix-socket; what it relies on is held by its contract tests.
  */
 export async function exchange(path: string, request: Buffer, deadline: number): Promise<Buffer> {
-  if (Buffer.byteLength(path) > maxPathBytes) {
-    throw unreachable(path, `the path is longer than ${maxPathBytes} bytes`);
-  }
+  checkPath(path);
   const end = Date.now() + deadline;
   for (;;) {
     const attempt = new Exchange(path, request);
@@ -35,6 +33,12 @@ export async function exchange(path: string, request: Buffer, deadline: number):
       throw unreachable(path, `it accepted no connection within ${deadline / 1000} s`);
     }
     await new Promise((resolve) => setTimeout(resolve, retryEvery));
+  }
+}
+
+export function checkPath(path: string): void {
+  if (Buffer.byteLength(path) > maxPathBytes) {
+    throw unreachable(path, `the path is longer than ${maxPathBytes} bytes`);
   }
 }
 
@@ -146,7 +150,8 @@ async function whyUnreachable(path: string): Promise<string> {
   });
 }
 
-function refusal(path: string, reason: string): BerthError {
+/** What to say for an errno of connect(2); `connected` stands for a socket of another type. */
+export function refusal(path: string, reason: string): BerthError {
   switch (reason) {
     case 'ENOENT':
       return unreachable(path, 'no such file');
@@ -167,13 +172,13 @@ function refusal(path: string, reason: string): BerthError {
   }
 }
 
-function unreachable(path: string, reason: string): BerthError {
+export function unreachable(path: string, reason: string): BerthError {
   return new BerthError(
     'NoDaemon',
     `cannot reach berthd at ${path}: ${reason}; is berth.service running? (systemctl status berth.service)`,
   );
 }
 
-function failed(path: string, what: string): BerthError {
+export function failed(path: string, what: string): BerthError {
   return new BerthError('Failed', `berthd at ${path} ${what}`);
 }

@@ -3,15 +3,23 @@ import { isAnswer, isRecord, type AskedMethod } from './client-answers.js';
 import { exchange } from './client-socket.js';
 import { maxPacket, type Methods, type ReservationInfo } from './messages.js';
 
+/** `Watch` is answered for as long as it is asked: see watch-client.ts. */
+type OnceAnswered = Exclude<AskedMethod, 'Watch'>;
+
 /** Milliseconds: far longer than a berthd that works ever takes; Reload binds every new socket before it answers. */
-const deadlines: Readonly<Record<AskedMethod, number>> = { List: 10_000, Status: 10_000, Reload: 90_000 };
+const deadlines: Readonly<Record<OnceAnswered, number>> = {
+  List: 10_000,
+  Status: 10_000,
+  Reload: 90_000,
+  Release: 60_000,
+};
 
 /**
  * Asks the berthd at `path` one thing, on a connection of its own. Throws BerthError: berthd's own refusal with its
  * code and message, NoDaemon or Denied when it cannot be reached, Failed when it gives no answer or one that this
  * protocol does not know. `deadline` is in milliseconds.
  */
-export async function call<M extends AskedMethod>(
+export async function call<M extends OnceAnswered>(
   path: string,
   method: M,
   parameters: Methods[M]['parameters'],
@@ -41,17 +49,23 @@ export async function listAll(path: string, deadline?: number): Promise<Reservat
   }
 }
 
-function readReply<M extends AskedMethod>(path: string, method: M, packet: Buffer): Methods[M]['answer'] {
+function readReply<M extends OnceAnswered>(path: string, method: M, packet: Buffer): Methods[M]['answer'] {
+  const answer = parameters(path, method, packet);
+  if (!isAnswer(method, answer)) {
+    throw foreign(path, method);
+  }
+  return answer;
+}
+
+/** The parameters of an answer. Throws what berthd refuses with, and for what is no answer. */
+export function parameters(path: string, method: string, packet: Buffer): unknown {
   const reply = parse(packet);
   if (!isRecord(reply) || !isRecord(reply['parameters'])) {
     throw foreign(path, method);
   }
   const { error, parameters } = reply;
   if (error !== undefined) {
-    throw typeof error === 'string' ? refusal(error, parameters['message']) : foreign(path, method);
-  }
-  if (!isAnswer(method, parameters)) {
-    throw foreign(path, method);
+    throw typeof error === 'string' ? refusedWith(error, parameters['message']) : foreign(path, method);
   }
   return parameters;
 }
@@ -64,7 +78,7 @@ function parse(packet: Buffer): unknown {
   }
 }
 
-function refusal(code: string, message: unknown): BerthError {
+function refusedWith(code: string, message: unknown): BerthError {
   const text = typeof message === 'string' ? message : `berthd refused without a reason (${code})`;
   return isErrorCode(code) ? new BerthError(code, text) : new BerthError('Failed', `${text} (${code})`);
 }
@@ -73,7 +87,7 @@ function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(exitStatuses, code);
 }
 
-function foreign(path: string, method: string): BerthError {
+export function foreign(path: string, method: string): BerthError {
   return new BerthError(
     'Failed',
     `${path} gave no valid answer to ${method}: it is not berthd, or berthd of another version`,

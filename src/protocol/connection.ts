@@ -6,14 +6,19 @@ import type { Packet, Watch } from '../native/index.js';
 import { maxPacket } from './messages.js';
 import type { Request } from './messages.js';
 import { errorReply } from './replies.js';
-import type { Reply } from './replies.js';
+import type { Replies, Reply } from './replies.js';
+import type { Stream } from './stream.js';
 
 /**
  * Answers a request. `takeFd` receives the descriptor that came with it, for the handler to close; undefined when there is
  * none, or more than one. What nobody takes is closed by the kernel, never by berthd: close(2) of a stranger's file could
  * wait for a file system of that stranger.
  */
-export type Handler = (request: Request, connection: number, takeFd: () => number | undefined) => Reply[];
+export type Handler = (
+  request: Request,
+  connection: number,
+  takeFd: () => number | undefined,
+) => Replies | Stream;
 
 export interface ConnectionEvents {
   readonly handle: Handler;
@@ -35,6 +40,13 @@ export class Connection {
   /** What could not be sent yet; its descriptors are duplicates, ours to close. */
   #unsent: Reply[] = [];
   #open = true;
+  #stream: Stream | undefined;
+  #endStream: () => void = () => undefined;
+  /** Of a stream whose peer does not read: packets that were not sent, and since when. */
+  #lost = 0;
+  #blockedSince = 0;
+  /** Somebody waits for closed(). */
+  #waitedFor = false;
 
   constructor(fd: number, events: ConnectionEvents) {
     this.#fd = fd;
@@ -45,15 +57,26 @@ export class Connection {
     return (this.#uid ??= native.peer(this.#fd).uid);
   }
 
+  /** From when on the peer has kept us waiting; undefined of a stream, which may last, while its peer reads. */
+  get waitingSince(): number | undefined {
+    if (this.#stream === undefined) return this.since;
+    return this.#lost > 0 ? this.#blockedSince : undefined;
+  }
+
   /** Serves at once what has arrived already, as it mostly has. True when there is something left to wait for. */
   start(): boolean {
     this.#read();
+    this.#waitedFor = this.#open;
     return this.#open;
   }
 
   /** Tells the peer why, if it listens, and closes. */
   refuse(error: BerthError): void {
     this.#dropUnsent();
+    if (this.#lost > 0) {
+      this.close();
+      return;
+    }
     try {
       // A request left unread would reset the connection, and the peer would not get to read why (unix_release_sock).
       native.receive(this.#fd, 0, 0);
@@ -67,21 +90,19 @@ export class Connection {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
+    this.#endStream();
     this.#dropUnsent();
-    if (this.#watch !== undefined) {
-      native.unwatch(this.#watch);
-      closeSync(this.#fd);
-      this.#events.closed();
-    } else {
-      closeSync(this.#fd);
-    }
+    if (this.#watch !== undefined) native.unwatch(this.#watch);
+    closeSync(this.#fd);
+    if (this.#waitedFor) this.#events.closed();
   }
 
   #wait(events: number): void {
     if (this.#watch !== undefined) native.rewatch(this.#watch, events);
     else {
       this.#watch = native.watch(this.#fd, events, (ready) => {
-        if (this.#unsent.length === 0) this.#read();
+        if (this.#stream !== undefined) this.#attend(ready);
+        else if (this.#unsent.length === 0) this.#read();
         else if ((ready & Writable) !== 0) this.#flush();
       });
     }
@@ -93,13 +114,17 @@ export class Connection {
       const packet = native.receive(this.#fd, 0, constant('MSG_PEEK'));
       if (packet === undefined) this.#wait(Readable);
       else if (packet.data.length === 0) this.close();
-      else this.#answer(this.#reply(packet));
+      else {
+        const reply = this.#reply(packet);
+        if ('start' in reply) this.#begin(reply);
+        else this.#answerWhenReady(reply);
+      }
     } catch (error) {
       this.#failed(error);
     }
   }
 
-  #reply({ data, truncated, discarded }: Packet): Reply[] {
+  #reply({ data, truncated, discarded }: Packet): Replies | Stream {
     const request = { taken: false };
     const takeFd = (): number | undefined => {
       request.taken = true;
@@ -123,6 +148,59 @@ export class Connection {
       // One left unread would reset the connection.
       if (!request.taken) native.receive(this.#fd, 0, 0);
     }
+  }
+
+  #begin(stream: Stream): void {
+    this.#stream = stream;
+    // Readable at the end of the peer, which asks for nothing more.
+    this.#wait(Readable);
+    const end = stream.start((packet) => {
+      this.#push(packet);
+    });
+    if (this.#open) this.#endStream = end;
+    else end();
+  }
+
+  /** The queue of the kernel is all the room that a slow peer gets. */
+  #push(packet: Buffer): void {
+    if (!this.#open) return;
+    try {
+      if (this.#lost === 0 && native.send(this.#fd, packet, [])) return;
+      if (this.#lost++ > 0) return;
+      this.#blockedSince = Date.now();
+      this.#wait(Readable | Writable);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  /** The peer of a stream has gone, says what nobody asked, or has caught up after it was too slow. */
+  #attend(ready: number): void {
+    try {
+      if ((ready & Writable) !== 0 && this.#lost > 0 && this.#stream !== undefined) {
+        if (!native.send(this.#fd, this.#stream.lost(this.#lost), [])) return;
+      }
+      this.close();
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #answerWhenReady(replies: Replies): void {
+    if (!(replies instanceof Promise)) {
+      this.#answer(replies);
+      return;
+    }
+    // One request a connection: nothing more is read meanwhile.
+    if (this.#watch !== undefined) native.unwatch(this.#watch);
+    this.#watch = undefined;
+    const finish = (ready: readonly Reply[]): void => {
+      if (this.#open) this.#answer(ready);
+    };
+    replies.then(finish, (error: unknown) => {
+      this.#events.report(messageOf(error));
+      finish(errorReply(error));
+    });
   }
 
   #answer(replies: readonly Reply[]): void {

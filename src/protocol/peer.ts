@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import { BerthError } from '../model/errors.js';
+import { BerthError, messageOf } from '../model/errors.js';
 import { constant, native } from '../native/index.js';
 import type { UnitCgroup } from '../systemd/cgroup.js';
 import { unitOfProcess } from '../systemd/cgroup.js';
@@ -28,7 +28,7 @@ export function identifyPeer(connection: number): Peer {
     if (pidfd !== undefined) closeSync(pidfd);
     pidfd = undefined;
   };
-  const unit = unitOfProcess(pid);
+  const unit = unitOrRelease(pid, release);
   // A pidfd is readable from the end of its process on (pidfd_open(2)).
   if ((native.pollNow(pidfd) & constant('POLLIN')) !== 0) {
     release();
@@ -46,6 +46,15 @@ export function identifyPeer(connection: number): Peer {
     },
     release,
   };
+}
+
+function unitOrRelease(pid: number, release: () => void): UnitCgroup | undefined {
+  try {
+    return unitOfProcess(pid);
+  } catch (error) {
+    release();
+    throw new BerthError('Failed', `it cannot be told which unit pid ${pid} is of: ${messageOf(error)}`);
+  }
 }
 
 function gone(pid: number): BerthError {

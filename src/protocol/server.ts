@@ -10,7 +10,7 @@ export interface ServerOptions {
   readonly peerTimeoutSec: () => number;
   /** Connections at a time; beyond them the longest waiting one of the user who has most makes room. */
   readonly maxConnections: number;
-  /** Answers one request, in packets. May throw; a BerthError goes to the peer as it is. */
+  /** Answers one request, in packets, or with a stream of them. May throw; a BerthError goes to the peer as it is. */
   readonly handle: Handler;
   /** What a peer did or the machine lacked; nothing that stops the server. */
   readonly report: (message: string) => void;
@@ -102,6 +102,8 @@ export class ControlServer {
     const deadline = Date.now() - seconds * 1000;
     for (const connection of this.#connections) {
       if (connection.since > deadline) break;
+      const { waitingSince } = connection;
+      if (waitingSince === undefined || waitingSince > deadline) continue;
       connection.refuse(new BerthError('BadMessage', `no request in ${seconds} s`));
     }
     if (this.#connections.size > 0) return;

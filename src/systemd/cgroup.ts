@@ -1,4 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { isShortage } from '../model/errors.js';
 
 /** A unit of the system manager, and the cgroup that it owns, as a path from the cgroup root. */
 export interface UnitCgroup {
@@ -38,12 +39,13 @@ export function systemdCgroup(procCgroup: string, unified = unifiedRoot !== unde
   return line?.[1]?.replace(/ \(deleted\)$/, '');
 }
 
-/** The unit of a process by its number; undefined when it has gone or belongs to none. */
+/** The unit of a process by its number; undefined when it has gone or belongs to none. Throws where that cannot be told. */
 export function unitOfProcess(pid: number): UnitCgroup | undefined {
   try {
     const path = systemdCgroup(readFileSync(`/proc/${pid}/cgroup`, 'utf8'));
     return path === undefined ? undefined : unitOfCgroup(path);
-  } catch {
+  } catch (error) {
+    if (isShortage(error)) throw error;
     return undefined;
   }
 }

@@ -9,39 +9,63 @@ export interface Row {
   readonly target?: number;
 }
 
+/** What is counted, not timed. */
+export interface Counts {
+  readonly heads: readonly string[];
+  readonly lines: readonly (readonly string[])[];
+  /** What was promised and did not hold. */
+  readonly broken: readonly string[];
+}
+
 export interface Section {
   readonly name: string;
   readonly title: string;
   readonly rows: readonly Row[];
+  readonly counts?: Counts;
   /** What was left out, and why. */
   readonly skipped: readonly string[];
 }
 
-export function missed({ figure, target }: Row): boolean {
+function missed({ figure, target }: Row): boolean {
   return target !== undefined && figure.median > target;
 }
 
-export function formatSection({ name, title, rows, skipped }: Section): string {
-  const table = formatTable(
-    ['', 'MEDIAN', 'P10', 'P90', 'RUNS', 'TARGET'],
-    rows.map((row) => [
-      `  ${row.what}`,
-      `${number(row.figure.median, row.unit)} ${row.unit}`,
-      number(row.figure.p10, row.unit),
-      number(row.figure.p90, row.unit),
-      String(row.figure.count),
-      row.target === undefined ? '' : `at most ${row.target}: ${missed(row) ? 'MISSED' : 'met'}`,
-    ]),
-    {
-      header: rows.length > 0,
-      paintHeader: (line) => line.trimEnd(),
-      paintCell: (text) => text,
-    },
-  );
-  const lines = table.split('\n').map((line) => line.trimEnd());
-  return [`${name}: ${title}`, ...lines.slice(0, -1), ...skipped.map((why) => `  skipped: ${why}`), ''].join(
-    '\n',
-  );
+/** Whether a target is missed or a promise is broken. */
+export function failed({ rows, counts }: Section): boolean {
+  return rows.some(missed) || (counts?.broken.length ?? 0) > 0;
+}
+
+export function formatSection({ name, title, rows, counts, skipped }: Section): string {
+  const figures = rows.map((row) => [
+    `  ${row.what}`,
+    `${number(row.figure.median, row.unit)} ${row.unit}`,
+    number(row.figure.p10, row.unit),
+    number(row.figure.p90, row.unit),
+    String(row.figure.count),
+    row.target === undefined ? '' : `at most ${row.target}: ${missed(row) ? 'MISSED' : 'met'}`,
+  ]);
+  const counted = (counts?.lines ?? []).map(([what = '', ...cells]) => [`  ${what}`, ...cells]);
+  return [
+    `${name}: ${title}`,
+    ...table(['', 'MEDIAN', 'P10', 'P90', 'RUNS', 'TARGET'], figures),
+    ...table(counts?.heads ?? [], counted),
+    ...(counts?.broken ?? []).map((what) => `  BROKEN: ${what}`),
+    ...skipped.map((why) => `  skipped: ${why}`),
+    '',
+  ].join('\n');
+}
+
+function table(heads: readonly string[], lines: readonly (readonly string[])[]): string[] {
+  const options = {
+    header: lines.length > 0,
+    paintHeader: (line: string) => line.trimEnd(),
+    paintCell: (text: string) => text,
+  };
+  const text = formatTable(heads, lines, options);
+  return text
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .slice(0, -1);
 }
 
 function number(value: number, unit: Row['unit']): string {

@@ -1,20 +1,23 @@
 /*
- * Both ends of a conversation, for the lab: a server that never binds and says what it was given, and its clients.
+ * Both ends of a conversation, for the lab: a server that says what it was given or has bound, and its clients.
  * Static and without a shell, so that it runs below any RootDirectory= and starts in a millisecond.
  *
- *     peer serve [--notify | --fork | --exit STATUS]
+ *     peer serve [--bind ADDRESS PORT | --share ADDRESS PORT] [--notify | --fork | --exit STATUS]
  *     peer ask   tcp|udp ADDRESS PORT [MILLISECONDS]
  *     peer flood tcp|udp ADDRESS PORT
  *     peer hold  tcp|udp ADDRESS PORT
+ *     peer pass  tcp|udp ADDRESS PORT COMMAND...
  *
  * serve answers each connection and each datagram on its passed sockets (sd_listen_fds(3)) with one line, and finishes
- * the answer that it is giving before SIGTERM ends it. --exit says the line on standard output and exits at once.
+ * the answer that it is giving before SIGTERM ends it. --exit says the line on standard output and exits at once. --bind
+ * makes it bind a TCP and a UDP socket of its own, SO_REUSEADDR on the first as nearly all servers have it, --share on both.
  *
  *     {"pid":N,"uid":N,"sockets":[{"name":"web","inode":N,"type":"tcp"}]}
  *
  * ask prints one answer; else exits 1 with the name of the error on standard error. flood asks over and over until
  * standard input closes, and counts: {"answered":N,"refused":N,"cut":N,"silent":N}. hold binds before it tells systemd
- * that it is ready, and then does nothing for good: it neither listens nor reads.
+ * that it is ready, and then does nothing for good: it neither listens nor reads. pass becomes COMMAND with the bound (and
+ * listening) socket as its standard input.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -126,12 +129,69 @@ static void terminate(int signal)
 	_exit(0);
 }
 
+static socklen_t parse_address(const char *address, const char *port, struct sockaddr_storage *storage)
+{
+	struct sockaddr_in *in = (struct sockaddr_in *)storage;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)storage;
+
+	memset(storage, 0, sizeof *storage);
+	if (inet_pton(AF_INET, address, &in->sin_addr) == 1) {
+		in->sin_family = AF_INET;
+		in->sin_port = htons((uint16_t)atoi(port));
+		return sizeof *in;
+	}
+	memset(storage, 0, sizeof *storage);
+	if (inet_pton(AF_INET6, address, &in6->sin6_addr) != 1)
+		die("the address");
+	in6->sin6_family = AF_INET6;
+	in6->sin6_port = htons((uint16_t)atoi(port));
+	return sizeof *in6;
+}
+
+/* A stream listens. It is the caller's, and stays open over execve(2). */
+static int bind_socket(int type, const struct sockaddr_storage *at, socklen_t size, int reuse)
+{
+	int fd = socket(at->ss_family, type, 0);
+
+	if (fd < 0 || (reuse && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse) < 0))
+		die("socket");
+	if (bind(fd, (const struct sockaddr *)at, size) < 0)
+		die("bind");
+	if (type == SOCK_STREAM && listen(fd, 128) < 0)
+		die("listen");
+	return fd;
+}
+
+/* In the places of passed ones. */
+static void bind_own(const char *address, const char *port, int share)
+{
+	struct sockaddr_storage at;
+	socklen_t size = parse_address(address, port, &at);
+	struct stat status;
+
+	for (passed = 0; passed < 2; passed++) {
+		types[passed] = passed == 0 ? SOCK_STREAM : SOCK_DGRAM;
+		int fd = bind_socket(types[passed], &at, size, share || passed == 0), place = FIRST_FD + passed;
+
+		if (fd != place && (dup2(fd, place) < 0 || close(fd) < 0))
+			die("dup2");
+		if (fcntl(place, F_SETFL, O_NONBLOCK) < 0 || fstat(place, &status) < 0)
+			die("a bound descriptor");
+		inodes[passed] = (unsigned long)status.st_ino;
+	}
+}
+
 _Noreturn static void serve(int argc, char **argv)
 {
 	struct pollfd sockets[MAX_SOCKETS];
 	sigset_t term, before;
 
 	take_passed();
+	if (argc > 2 && (strcmp(argv[0], "--bind") == 0 || strcmp(argv[0], "--share") == 0)) {
+		bind_own(argv[1], argv[2], strcmp(argv[0], "--share") == 0);
+		argc -= 3;
+		argv += 3;
+	}
 	if (argc > 1 && strcmp(argv[0], "--exit") == 0) {
 		static char text[32768];
 
@@ -161,25 +221,6 @@ _Noreturn static void serve(int argc, char **argv)
 				sockets[i].fd = -1;
 		}
 	}
-}
-
-static socklen_t parse_address(const char *address, const char *port, struct sockaddr_storage *storage)
-{
-	struct sockaddr_in *in = (struct sockaddr_in *)storage;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)storage;
-
-	memset(storage, 0, sizeof *storage);
-	if (inet_pton(AF_INET, address, &in->sin_addr) == 1) {
-		in->sin_family = AF_INET;
-		in->sin_port = htons((uint16_t)atoi(port));
-		return sizeof *in;
-	}
-	memset(storage, 0, sizeof *storage);
-	if (inet_pton(AF_INET6, address, &in6->sin6_addr) != 1)
-		die("the address");
-	in6->sin6_family = AF_INET6;
-	in6->sin6_port = htons((uint16_t)atoi(port));
-	return sizeof *in6;
 }
 
 /* One question. Returns 0 with the answer in `text`, or errno; ECONNRESET also where the answer never ends. */
@@ -238,6 +279,16 @@ _Noreturn static void hold(int type, const struct sockaddr_storage *at, socklen_
 		pause();
 }
 
+_Noreturn static void pass(int type, const struct sockaddr_storage *at, socklen_t size, char **command)
+{
+	int fd = bind_socket(type, at, size, 0);
+
+	if (dup2(fd, STDIN_FILENO) < 0 || close(fd) < 0)
+		die("dup2");
+	execvp(command[0], command);
+	die(command[0]);
+}
+
 int main(int argc, char **argv)
 {
 	static char text[32768];
@@ -246,7 +297,7 @@ int main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "serve") == 0)
 		serve(argc - 2, argv + 2);
 	if (argc < 5) {
-		fputs("usage: peer serve [--notify | --fork | --exit STATUS] | ask|flood|hold tcp|udp ADDRESS PORT [MS]\n", stderr);
+		fputs("usage: peer serve [OPTIONS] | ask|flood|hold|pass tcp|udp ADDRESS PORT [MS | COMMAND...]\n", stderr);
 		return 2;
 	}
 	int type = strcmp(argv[2], "udp") == 0 ? SOCK_DGRAM : SOCK_STREAM;
@@ -256,6 +307,8 @@ int main(int argc, char **argv)
 		return flood(type, &to, size);
 	if (strcmp(argv[1], "hold") == 0)
 		hold(type, &to, size);
+	if (strcmp(argv[1], "pass") == 0 && argc > 5)
+		pass(type, &to, size, argv + 5);
 	int error = ask(type, &to, size, argc > 5 ? atol(argv[5]) : 10000, text, sizeof text);
 
 	if (error != 0) {

@@ -18,6 +18,18 @@ export interface ThiefReport extends ThiefTally {
   >;
 }
 
+const ways = ['', '--reuseaddr --listen', '--reuseport --listen', '--reuseaddr --reuseport --listen'];
+const addresses = ['--address 127.0.0.1', '--address ::1'];
+
+/**
+ * Every kind of thief, TCP and UDP, IPv4 and IPv6. Plain ones and those with SO_REUSEADDR on every address; one address
+ * suffices for those that share with nobody but their like.
+ */
+export const everyKind = [
+  ...ways,
+  ...addresses.flatMap((address) => [address, `${address} ${ways[1] ?? ''}`]),
+].join(' --and ');
+
 /**
  * What a lab needs to have a thief at work as the unit `name` from early boot on: after berth, which may then be the
  * first at the port, and before every unit in `before`, which must fear that it is not.

@@ -2,23 +2,15 @@ import assert from 'node:assert/strict';
 import { askPeer, inodesOf, peer, peerAt, reservation, reservations, whileKilled } from './claims.js';
 import { withLab, type Lab, type LabOptions } from './lab.js';
 import { labTest } from './requirements.js';
-import { askThief, thiefAtBoot, type ThiefReport } from './thief.js';
+import { askThief, everyKind, thiefAtBoot, type ThiefReport } from './thief.js';
 
 const restarts = Number(process.env['LAB_RESTARTS'] ?? 1000);
 /** How many restarts go between two looks at the sockets. */
 const batch = 50;
 
-const ways = ['', '--reuseaddr --listen', '--reuseport --listen', '--reuseaddr --reuseport --listen'];
-const addresses = ['', '--address 127.0.0.1', '--address ::1'];
-/** Plain ones on every address; one address suffices for those that share with nobody but their like. */
-const kinds = [
-  ...ways,
-  ...addresses.flatMap((address) => (address === '' ? [] : [address, `${address} ${ways[1] ?? ''}`])),
-];
-
 /** A server in store mode, with every kind of thief on its port since before it first started. */
 function labWithThieves(): LabOptions {
-  const thief = thiefAtBoot(`--port 7001 ${kinds.join(' --and ')}`, ['web.service']);
+  const thief = thiefAtBoot(`--port 7001 ${everyKind}`, ['web.service']);
   return {
     ...thief,
     units: {

@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -26,27 +28,48 @@ struct found {
     uint16_t port;
 };
 
-static void add(struct found *found, const struct inet_diag_msg *message) {
+static napi_value make_end(napi_env env, int family, uint16_t port, const void *host) {
     struct address address;
-    napi_value entry;
     memset(&address, 0, sizeof address);
-    address.storage.ss_family = message->idiag_family;
-    if (message->idiag_family == AF_INET) {
+    address.storage.ss_family = (sa_family_t)family;
+    if (family == AF_INET) {
         struct sockaddr_in *in = (struct sockaddr_in *)&address.storage;
-        in->sin_port = message->id.idiag_sport;
-        memcpy(&in->sin_addr, message->id.idiag_src, sizeof in->sin_addr);
+        in->sin_port = port;
+        memcpy(&in->sin_addr, host, sizeof in->sin_addr);
     } else {
         struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&address.storage;
-        in6->sin6_port = message->id.idiag_sport;
-        memcpy(&in6->sin6_addr, message->id.idiag_src, sizeof in6->sin6_addr);
+        in6->sin6_port = port;
+        memcpy(&in6->sin6_addr, host, sizeof in6->sin6_addr);
     }
-    if (napi_create_object(found->env, &entry) != napi_ok)
+    return make_address(env, &address);
+}
+
+/* IPV6_V6ONLY of a socket that listens or has no peer; false where the kernel does not say. */
+static bool is_v6only(const struct nlmsghdr *header, const struct inet_diag_msg *message) {
+    const struct rtattr *attribute = (const struct rtattr *)(message + 1);
+    int left = (int)header->nlmsg_len - (int)NLMSG_LENGTH(sizeof *message);
+    for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left))
+        if (attribute->rta_type == INET_DIAG_SKV6ONLY && RTA_PAYLOAD(attribute) >= 1)
+            return *(const uint8_t *)RTA_DATA(attribute) != 0;
+    return false;
+}
+
+static void add(struct found *found, const struct nlmsghdr *header) {
+    const struct inet_diag_msg *message = NLMSG_DATA(header);
+    const struct inet_diag_sockid *id = &message->id;
+    napi_env env = found->env;
+    napi_value entry;
+    if (napi_create_object(env, &entry) != napi_ok)
         return;
-    set(found->env, entry, "address", make_address(found->env, &address));
-    set(found->env, entry, "inode", make_int(found->env, message->idiag_inode));
-    set(found->env, entry, "uid", make_int(found->env, message->idiag_uid));
-    set(found->env, entry, "state", make_int(found->env, message->idiag_state));
-    napi_set_element(found->env, found->list, found->count++, entry);
+    set(env, entry, "address", make_end(env, message->idiag_family, id->idiag_sport, id->idiag_src));
+    if (id->idiag_dport != 0)
+        set(env, entry, "peer", make_end(env, message->idiag_family, id->idiag_dport, id->idiag_dst));
+    set(env, entry, "inode", make_int(env, message->idiag_inode));
+    set(env, entry, "uid", make_int(env, message->idiag_uid));
+    set(env, entry, "state", make_int(env, message->idiag_state));
+    set(env, entry, "device", make_int(env, id->idiag_if));
+    set(env, entry, "v6only", make_bool(env, is_v6only(header, message)));
+    napi_set_element(env, found->list, found->count++, entry);
 }
 
 /* Reads one dump to its end. 0, or an errno. */
@@ -54,8 +77,15 @@ static int dump(int netlink, int family, int protocol, struct found *found) {
     char buffer[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
     struct request request = {
         .header = {.nlmsg_len = sizeof request, .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
-        .body = {.sdiag_family = (uint8_t)family, .sdiag_protocol = (uint8_t)protocol, .idiag_states = ~0U},
+        /* With a port the kernel passes over all others itself (inet_diag_dump_icsk, udp_dump). */
+        .body = {.sdiag_family = (uint8_t)family,
+                 .sdiag_protocol = (uint8_t)protocol,
+                 .idiag_states = ~0U,
+                 .id = {.idiag_sport = htons(found->port)}},
     };
+    /* Of all ports only those that wait for somebody: a busy server has a hundred thousand connections. */
+    if (found->port == 0)
+        request.body.idiag_states = 1U << TCP_LISTEN | 1U << TCP_CLOSE;
     if (send(netlink, &request, sizeof request, 0) < 0)
         return errno;
     for (;;) {
@@ -70,13 +100,16 @@ static int dump(int netlink, int family, int protocol, struct found *found) {
             if (header->nlmsg_type == NLMSG_ERROR)
                 return -((struct nlmsgerr *)NLMSG_DATA(header))->error;
             const struct inet_diag_msg *message = NLMSG_DATA(header);
-            if (header->nlmsg_type == SOCK_DIAG_BY_FAMILY && ntohs(message->id.idiag_sport) == found->port)
-                add(found, message);
+            uint16_t port = ntohs(message->id.idiag_sport);
+            if (header->nlmsg_type == SOCK_DIAG_BY_FAMILY && port != 0 && (found->port == 0 || port == found->port))
+                add(found, header);
         }
     }
 }
 
-/* socketsOn(protocol, port): [{address, inode, uid, state}] of both IP families; states are those of <netinet/tcp.h>. */
+/* socketsOn(protocol, port): [{address, peer, inode, uid, state, device, v6only}] of both IP families; states are those of
+ * <netinet/tcp.h>, `device` is the number of an interface or 0, and only what is connected has a peer. Port 0 stands for
+ * all ports, of which only those sockets count that listen or are not connected. */
 static napi_value sockets_on(napi_env env, napi_callback_info info) {
     struct timeval patience = {.tv_sec = 1};
     struct found found = {.env = env};

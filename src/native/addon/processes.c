@@ -6,6 +6,7 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -170,10 +171,23 @@ static napi_value group_id(napi_env env, napi_callback_info info) {
     return entry == NULL ? make_undefined(env) : make_int(env, entry->gr_gid);
 }
 
+/* userName(uid): undefined when nobody is called by that number (getpwuid(3)). */
+static napi_value user_name(napi_env env, napi_callback_info info) {
+    napi_value args[1];
+    int64_t uid;
+    if (!get_args(env, info, 1, args))
+        return NULL;
+    if (napi_get_value_int64(env, args[0], &uid) != napi_ok)
+        return throw_type(env, "a user's number was expected");
+    const struct passwd *entry = getpwuid((uid_t)uid);
+    return entry == NULL ? make_undefined(env) : make_text(env, entry->pw_name, strlen(entry->pw_name));
+}
+
 void init_processes(napi_env env, napi_value exports) {
     static const struct export functions[] = {
         {"peer", peer_credentials}, {"peerPidfd", peer_pidfd}, {"pidfdOpen", pidfd_of},
         {"userId", user_id},        {"groupId", group_id},      {"socketHolders", socket_holders},
+        {"userName", user_name},
     };
     export_functions(env, exports, functions, COUNT(functions));
 }

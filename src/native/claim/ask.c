@@ -15,7 +15,7 @@
 
 #include "claim.h"
 
-enum { MAX_PACKET = 128 * 1024, MAX_FDS = 253, MAX_ATTEMPTS = 20 };
+enum { MAX_PACKET = 128 * 1024, MAX_FDS = 253 };
 
 /* Longer than any restart of berthd takes: a claim made meanwhile waits in the backlog of berth.socket. Not so when a
  * service stops, which alone has $SERVICE_RESULT (systemd.exec(5)): where berth.service is ordered before it, systemd
@@ -24,9 +24,14 @@ static struct timeval patience(void) {
     return (struct timeval){.tv_sec = getenv("SERVICE_RESULT") == NULL ? 60 : 2};
 }
 
-void check_name(const char *name) {
+int is_name(const char *name) {
+    /* The characters of a reservation's name are those that stand for themselves in JSON. */
     size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@-");
-    if (length == 0 || name[length] != '\0' || length > 255)
+    return length > 0 && name[length] == '\0' && length <= 255;
+}
+
+void check_name(const char *name) {
+    if (!is_name(name))
         refuse(name, "this is no name of a reservation: those are of letters, digits, and _ . @ -");
 }
 
@@ -64,8 +69,7 @@ static int request(const struct question *question) {
     return fd;
 }
 
-/* Copies a JSON string from just behind its opening quote. False when it does not end or does not fit. */
-static int copy_string(const char *from, char *to, size_t room) {
+int copy_string(const char *from, char *to, size_t room) {
     for (; *from != '"'; from++, room--) {
         if (*from == '\\')
             from++;
@@ -125,7 +129,7 @@ static ssize_t receive(int fd, const char *name, struct handoff *handoff) {
     }
     if (take_fds(&message, handoff, name) != count)
         refuse(name, "berthd's answer came without its descriptors");
-    if (used > 0 && used < MAX_NAMES - 1)
+    if (used > 0 && count > 0 && used < MAX_NAMES - 1)
         handoff->names[used++] = ':';
     if (!copy_string(answer + end, handoff->names + used, MAX_NAMES - used))
         refuse(name, "the names of its descriptors are longer than an environment variable can be (128 KiB)");

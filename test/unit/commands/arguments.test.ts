@@ -9,11 +9,16 @@ const defaults: Invocation = {
   operands: [],
   control: '/run/berth/control',
   json: false,
+  jsonForm: 'auto',
   legend: true,
+  pager: true,
   configDirs: [],
   diff: false,
   precompute: false,
+  listening: false,
+  write: false,
   root: '',
+  count: 0,
 };
 
 async function reads(argv: readonly string[], expected: Partial<Invocation>): Promise<void> {
@@ -72,7 +77,7 @@ describe('readArguments', () => {
   });
 
   const mistakes: readonly [readonly string[], string][] = [
-    [['--json=maybe'], 'option --json takes no value'],
+    [['--json=maybe'], 'option --json takes no value but short or pretty'],
     [['list', '--no-legend='], 'option --no-legend takes no value'],
     [['--help=no'], 'option --help takes no value'],
     [['--nope'], 'unknown option --nope'],
@@ -92,7 +97,11 @@ describe('readArguments', () => {
     [['lits'], "unknown command 'lits'; did you mean list?"],
     [['--control', 'x', 'relod'], "unknown command 'relod'; did you mean reload?"],
     [['frobnicate'], "unknown command 'frobnicate'"],
-    [['631'], "unknown command '631'"],
+    [['631'], "unknown command '631'; did you mean berth why 631?"],
+    [['why'], 'why needs a PORT'],
+    [['why', '1', '2'], "unexpected argument '2'"],
+    [['watch', '--count', 'x'], 'option --count needs a number of events'],
+    [['watch', 'x'], "unexpected argument 'x'"],
     [['-'], "unknown command '-'"],
     [['list', 'x'], "unexpected argument 'x'"],
     [['reload', 'x'], "unexpected argument 'x'"],

@@ -4,6 +4,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { verbs } from '../../../src/commands/arguments.js';
 import { fakeDaemon, reservation, scratch } from './fake-daemon.js';
 
 const completion = fileURLToPath(new URL('../../../../../docs/completions/berth.bash', import.meta.url));
@@ -55,8 +56,8 @@ function daemon(t: TestContext): string {
 
 describe('the completion of bash', () => {
   it('offers the commands', async (t) => {
-    assert.deepEqual(await complete(t, ['berth', '']), ['check', 'generate', 'list', 'reload', 'status']);
-    assert.deepEqual(await complete(t, ['berth', '--json', 're']), ['reload']);
+    assert.deepEqual(await complete(t, ['berth', '']), [...verbs].sort());
+    assert.deepEqual(await complete(t, ['berth', '--json', 'rel']), ['release', 'reload']);
   });
 
   it('offers the names that berthd holds', async (t) => {
@@ -78,9 +79,25 @@ describe('the completion of bash', () => {
   });
 
   it('offers the options, those of check only with check', async (t) => {
-    assert.deepEqual(await complete(t, ['berth', '--no']), ['--no-legend']);
+    assert.deepEqual(await complete(t, ['berth', '--no']), ['--no-legend', '--no-pager']);
     assert.deepEqual(await complete(t, ['berth', '--con']), ['--control']);
     assert.deepEqual(await complete(t, ['berth', 'check', '--con']), ['--config-dir', '--control']);
+  });
+
+  it('offers the forms of JSON behind --json=, and the options of watch with watch', async (t) => {
+    assert.deepEqual(await complete(t, ['berth', '--json', '=']), ['pretty', 'short']);
+    assert.deepEqual(await complete(t, ['berth', 'list', '--json', '=', 'p']), ['pretty']);
+    assert.deepEqual(await complete(t, ['berth', '--json', '=', 'pretty', 'wa']), ['watch']);
+    assert.deepEqual(await complete(t, ['berth', 'watch', '--cou']), ['--count']);
+    assert.deepEqual(await complete(t, ['berth', 'list', '--cou']), []);
+  });
+
+  it('offers the names to verify, and the ports that are held to why', async (t) => {
+    const control = daemon(t);
+    assert.deepEqual(await complete(t, ['berth', '--control', control, 'verify', 'rsync', 'cups-']), [
+      'cups-browsed',
+    ]);
+    assert.deepEqual(await complete(t, ['berth', '--control', control, 'why', '']), ['631', '631/tcp']);
   });
 
   it('offers the files that an option or check can take', async (t) => {

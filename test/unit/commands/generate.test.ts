@@ -7,7 +7,7 @@ import { berth } from './capture.js';
 
 const files = {
   'etc/berth/cups.conf': '[Socket]\nListenStream=631\n',
-  'usr/lib/systemd/system/cups.service': '[Service]\nNotifyAccess=all\nExecStart=/usr/sbin/cupsd\n',
+  'usr/lib/systemd/system/cups.service': '[Service]\nNotifyAccess=all\nExecStart=/usr/sbin/cupsd -l\n',
   'etc/berth/later.conf': '[Socket]\nListenStream=632\n\n[Reservation]\nHandoff=exec\n',
 };
 const dropIn = 'cups.service.d/50-berth.conf';

@@ -35,10 +35,25 @@ function options(text: string): string[] {
   return [...new Set(text.match(/--[a-z][a-z-]*/g))].sort();
 }
 
+/** The paragraph about an option. */
+function optionText(option: string): string {
+  const paragraphs = section('OPTIONS')
+    .replaceAll('\\-', '-')
+    .split(/^\.TP\n/m);
+  return paragraphs.find((text) => (text.split('\n')[0] ?? '').includes(option)) ?? '';
+}
+
+/** The value of an option, as the head of its paragraph names it. */
+function optionValue(option: string): string[] {
+  return /\b[A-Z]+$/.exec(optionText(option).split('\n')[0] ?? '') ?? [];
+}
+
 async function helpOptions(): Promise<string[]> {
   const texts = await Promise.all([help(), ...verbs.map((verb) => help(verb))]);
   return options(texts.join('\n'));
 }
+
+const globalOptions = options(await help());
 
 describe('berth(1)', () => {
   it('describes every option of --help, and no other', async () => {
@@ -55,6 +70,28 @@ describe('berth(1)', () => {
       named,
     );
   });
+
+  for (const verb of verbs) {
+    it(`gives berth ${verb} the operands and options of berth ${verb} --help`, async () => {
+      const text = await help(verb);
+      const [usage = ''] = text.split('\n');
+      const synopsis = [...section('SYNOPSIS').matchAll(/^\.SY berth\n([^]*?)^\.YS/gm)]
+        .map(([, form = '']) => form.replace(/^\.\w+ /gm, '').replaceAll('\\-', '-'))
+        .find((form) => new RegExp(`\\b${verb}\\b`).test(form));
+      assert.ok(synopsis !== undefined, 'there is a synopsis');
+      const own = options(text).filter((option) => !globalOptions.includes(option));
+      assert.deepEqual(options(synopsis), own);
+      const operands = (line: string): string[] =>
+        (line.match(/\b[A-Z]{3,}\b/g) ?? []).filter((each) => each !== 'OPTION');
+      const valued = own.flatMap((option) => optionValue(option));
+      assert.deepEqual(
+        operands(synopsis).filter((each) => !valued.includes(each)),
+        operands(usage),
+      );
+      for (const option of own)
+        assert.match(optionText(option), new RegExp(`^(\\.B?R? ?|For).*\\b${verb}\\b`, 'm'));
+    });
+  }
 
   it('lists the exit statuses that there are', () => {
     const all = new Set([0, ...Object.values(exitStatuses)]);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { formatTime } from '../../../src/commands/time.js';
 import { berth } from './capture.js';
-import { fakeDaemon, reservationStatus } from './fake-daemon.js';
+import { fakeDaemon, reservation, reservationStatus } from './fake-daemon.js';
 
 const since = Date.now() - 200_000;
 const time = `${formatTime(since)}; 3min ago`;
@@ -75,6 +75,19 @@ describe('berth status', () => {
       parameters: { message: `no reservation '${String(parameters['name'])}'` },
     }));
     const { status, out, err } = await berth(['status', '--control', control, '--', '--json']);
-    assert.deepEqual({ status, out, err }, { status: 3, out: '', err: "berth: no reservation '--json'\n" });
+    assert.deepEqual(
+      { status, out, err },
+      { status: 3, out: '', err: "berth: no reservation '--json'; 'berth list' has those that there are\n" },
+    );
+  });
+
+  it('says which name was meant', async (t) => {
+    const control = fakeDaemon(t, ({ method }) =>
+      method === 'List'
+        ? { parameters: { reservations: [reservation('cups'), reservation('rsync')], more: false } }
+        : { error: 'NotFound', parameters: { message: 'no reservation' } },
+    );
+    const { err } = await berth(['status', '--control', control, 'cusp']);
+    assert.equal(err, "berth: no reservation; did you mean 'cups'?\n");
   });
 });

@@ -79,7 +79,12 @@ describe('loadConfiguration', () => {
     });
     assert.deepEqual(names, ['a']);
     assert.deepEqual(broken, []);
-    assert.deepEqual(settings, { logLevel: 'debug', peerTimeoutSec: 10, idleExitSec: 0 });
+    assert.deepEqual(settings, {
+      logLevel: 'debug',
+      peerTimeoutSec: 10,
+      idleExitSec: 0,
+      reserveEphemeral: false,
+    });
     assert.deepEqual(mistakes, [
       "/e/berthd.conf:2: PeerTimeoutSec: 'x' is not a time span (such as 30, 500ms or 1min 30s)",
     ]);

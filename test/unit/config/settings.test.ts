@@ -17,6 +17,10 @@ const good: [string, Partial<Settings>][] = [
   ['PeerTimeoutSec=500ms', { peerTimeoutSec: 0.5 }],
   ['IdleExitSec=30', { idleExitSec: 30 }],
   ['IdleExitSec=0', { idleExitSec: 0 }],
+  ['ReserveEphemeral=true', { reserveEphemeral: true }],
+  ['ReserveEphemeral=yes\nReserveEphemeral=off', {}],
+  ['BindresvportBlacklist=/etc//x', { bindresvportBlacklist: '/etc/x' }],
+  ['BindresvportBlacklist=/etc/x\nBindresvportBlacklist=', {}],
 ];
 
 const bad: [string, string[]][] = [
@@ -35,6 +39,8 @@ const bad: [string, string[]][] = [
     '[Daemon]\nLogLevel=err',
     ["f:1: the section '[Daemon]' is unknown: berthd.conf has its keys without one"],
   ],
+  ['ReserveEphemeral=maybe', ["f:1: ReserveEphemeral: 'maybe' is not a boolean (yes or no)"]],
+  ['BindresvportBlacklist=x', ["f:1: BindresvportBlacklist: 'x' is not an absolute path"]],
   ["'null'=x", ['f:1: this is not a file of KEY=VALUE lines']],
 ];
 

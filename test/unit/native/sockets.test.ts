@@ -345,6 +345,59 @@ describe('socketsOn', () => {
     assert.ok(found.every(({ uid }) => uid === process.getuid?.()));
   });
 
+  it('finds those of all ports that have no peer, and tells whether they leave IPv4 alone', (t) => {
+    const port = freePort();
+    const listener = serve(t, 'stream', inet('127.0.0.1', port));
+    const dual = closing(t, openSocket('datagram', 'inet6'));
+    native.bind(dual, inet6('::', port));
+    const single = closing(t, openSocket('stream', 'inet6'));
+    const other = freePort();
+    native.setOption(single, constant('IPPROTO_IPV6'), constant('IPV6_V6ONLY'), 1);
+    native.bind(single, inet6('::', other));
+    native.listen(single, 1);
+    const client = connect(t, 'stream', inet('127.0.0.1', port));
+    closing(t, native.accept(listener) ?? -1);
+    const found = (protocol: string) =>
+      native
+        .socketsOn(constant(protocol), 0)
+        .filter(({ address }) => 'port' in address && [port, other].includes(address.port))
+        .map(({ address, state, v6only, device }) => ({ address, state, v6only, device }));
+    const of = (address: BoundAddress, state: number, v6only: boolean) => ({
+      address,
+      state,
+      v6only,
+      device: 0,
+    });
+    assert.deepEqual(found('IPPROTO_TCP'), [
+      of(inet('127.0.0.1', port), 10, false),
+      of(inet6('::', other), 10, true),
+    ]);
+    assert.deepEqual(found('IPPROTO_UDP'), [of(inet6('::', port), 7, false)]);
+    assert.ok(client > 0);
+  });
+
+  it('tells where a connection leads, and whether a socket is bound to an interface or to IPv6 alone', (t) => {
+    const port = freePort();
+    const host = randomLoopback();
+    serve(t, 'stream', inet(host, port));
+    const local = freePort();
+    const client = closing(t, openSocket('stream', 'inet'));
+    native.bind(client, inet(host, local));
+    native.connect(client, inet(host, port));
+    assert.deepEqual(native.socketsOn(constant('IPPROTO_TCP'), local)[0]?.peer, inet(host, port));
+    const only = closing(t, openSocket('datagram', 'inet6'));
+    set(only, 'IPV6_V6ONLY', true, 'IPPROTO_IPV6');
+    native.setTextOption(only, constant('SOL_SOCKET'), constant('SO_BINDTODEVICE'), 'lo');
+    native.bind(only, inet6('::', port));
+    const [found] = native.socketsOn(constant('IPPROTO_UDP'), port);
+    assert.deepEqual(
+      [found?.v6only, found?.device, found?.peer],
+      [true, native.interfaceIndex('lo'), undefined],
+    );
+    const [dual] = native.socketsOn(constant('IPPROTO_TCP'), port);
+    assert.deepEqual([dual?.v6only, dual?.device], [false, 0]);
+  });
+
   it('leaves no descriptor behind, not even when the kernel refuses', () => {
     const before = openFds().size;
     native.socketsOn(constant('IPPROTO_TCP'), 1);

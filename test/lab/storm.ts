@@ -1,0 +1,208 @@
+import { once } from 'node:events';
+import { spawn } from 'node:child_process';
+import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import type { ReservationStatus } from '../../src/protocol/messages.js';
+import { call } from '../../src/protocol/client.js';
+import { askPeer, peer, peerAt, reservation, reservations } from './claims.js';
+import type { Lab, LabOptions } from './lab.js';
+import { projectRoot } from './paths.js';
+
+/** A service for each way of handing over, each on a port of its own. */
+export const services = {
+  exec: { port: 7001, handoff: 'exec', command: 'serve' },
+  store: { port: 7002, handoff: 'store', command: 'serve' },
+  queue: { port: 7003, handoff: 'store', command: 'serve', whileStopped: 'queue' },
+  lend: { port: 7004, handoff: 'lend', command: 'serve --share :: 7004' },
+} as const;
+export type Service = keyof typeof services;
+export const names = Object.keys(services) as Service[];
+
+/** What stands in the way of berth-claim: the number in /run/step is the call at which it is killed. */
+const wrapper = `#!/bin/sh
+if [ -e /run/step ]; then
+  n=$(cat /run/step)
+  rm /run/step
+  exec /usr/local/bin/step run "$n" kill /usr/bin/berth-claim.real "$@"
+fi
+exec /usr/bin/berth-claim.real "$@"
+`;
+
+export const stormLab: LabOptions = {
+  name: 'storm',
+  units: Object.fromEntries(
+    names.map((name) => [
+      `${name}.service`,
+      `[Unit]
+StartLimitIntervalSec=0
+[Service]
+Type=notify
+ExecStart=${peer} ${services[name].command} --notify
+[Install]
+WantedBy=multi-user.target
+`,
+    ]),
+  ),
+  enable: names.map((name) => `${name}.service`),
+  programs: { ...peerAt(), '/usr/local/bin/step': `${projectRoot}build/bin/step` },
+  files: reservations(
+    Object.fromEntries(
+      names.map((name) => {
+        const { port, handoff, ...more } = services[name];
+        const settings = [
+          `Handoff=${handoff}`,
+          ...('whileStopped' in more ? [`WhileStopped=${more.whileStopped}`] : []),
+        ];
+        return [name, reservation([`ListenStream=${port}`, `ListenDatagram=${port}`], settings)];
+      }),
+    ),
+  ),
+};
+
+/** How a struck process was struck, and how many calls it had made: what step.c says at its end. */
+export interface Struck {
+  readonly struck: boolean;
+  readonly seen: number;
+  readonly call: number;
+}
+
+/** The machine under the storm, and what has to be true of it whatever happens. */
+export class Storm {
+  #baseline = '';
+  #descriptors: readonly string[] = [];
+  #manager: readonly string[] = [];
+
+  private constructor(readonly lab: Lab) {}
+
+  static async begin(lab: Lab): Promise<Storm> {
+    const storm = new Storm(lab);
+    await lab.run('mv /usr/bin/berth-claim /usr/bin/berth-claim.real');
+    await lab.write('/usr/bin/berth-claim', wrapper, 0o755);
+    for (const name of names) await storm.restart(name);
+    storm.#baseline = await storm.#sockets();
+    storm.#descriptors = descriptorsOf(storm.berthd);
+    storm.#manager = descriptorsOf(lab.init);
+    return storm;
+  }
+
+  /** berthd's process as this machine counts; 0 while there is none. */
+  get berthd(): number {
+    const cgroup = `/proc/${this.lab.init}/root/sys/fs/cgroup/system.slice/berth.service/cgroup.procs`;
+    return Number(readFirstLine(cgroup) ?? 0);
+  }
+
+  async restart(name: Service): Promise<void> {
+    await this.lab.systemctl('restart', `${name}.service`);
+  }
+
+  /** Strikes berthd at the nth step of what `action` has it do. */
+  async strike(n: number, how: string, action: () => Promise<unknown>): Promise<Struck> {
+    await this.settled();
+    const step = spawn(`${projectRoot}build/bin/step`, [String(this.berthd), String(n), how], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    const lines = createInterface({ input: step.stdout })[Symbol.asyncIterator]();
+    const ended = once(step, 'close');
+    try {
+      const attached = await lines.next();
+      if (attached.value !== 'attached') throw new Error('berthd could not be watched');
+      await action();
+    } finally {
+      step.stdin.on('error', () => undefined);
+      step.stdin.end();
+    }
+    const last: IteratorResult<string, unknown> = await lines.next();
+    await ended;
+    return JSON.parse(String(last.value)) as Struck;
+  }
+
+  /** Has the next berth-claim killed at its nth call. */
+  async strikeClaim(n: number): Promise<void> {
+    await this.lab.run(`echo ${n} >/run/step`);
+  }
+
+  /** Waits until berthd serves. */
+  async settled(): Promise<void> {
+    const active = async (): Promise<true | undefined> =>
+      (await this.lab.property('berth.service', 'SubState')) === 'running' ? true : undefined;
+    await this.lab.until('berthd to serve', active, 60_000);
+  }
+
+  /** Throws unless all sockets are the same, no descriptor is left over, and `name` can be started and serves. */
+  async check(name: Service): Promise<void> {
+    await this.settled();
+    await this.restart(name);
+    await this.#serves(name);
+    const sockets = await this.#sockets();
+    if (sockets !== this.#baseline) throw new Error(`other sockets: ${sockets}, before: ${this.#baseline}`);
+    await this.#settle('berthd', () => descriptorsOf(this.berthd), this.#descriptors);
+    await this.#settle('PID 1', () => descriptorsOf(this.lab.init), this.#manager);
+  }
+
+  /** All reservations are claimed by then, as they were at the beginning. */
+  async checkAll(): Promise<void> {
+    for (const name of names) await this.check(name);
+  }
+
+  async #serves(name: Service): Promise<void> {
+    for (const protocol of ['tcp', 'udp'] as const) {
+      await askPeer(this.lab, protocol, '127.0.0.1', services[name].port);
+    }
+  }
+
+  async #sockets(): Promise<string> {
+    const all: string[] = [];
+    for (const name of names) {
+      const { sockets } = await this.#status(name);
+      all.push(`${name} ${sockets.map(({ inode }) => inode ?? 'none').join(' ')}`);
+    }
+    return all.join(', ');
+  }
+
+  /** A berthd that ends takes the connections along that it has accepted. */
+  #status(name: string): Promise<ReservationStatus> {
+    const ask = async (): Promise<ReservationStatus | undefined> => {
+      try {
+        return await call(`/proc/${this.lab.init}/root/run/berth/control`, 'Status', { name });
+      } catch {
+        return undefined;
+      }
+    };
+    return this.lab.until(`the status of ${name}`, ask, 60_000);
+  }
+
+  /** What is closed soon is not left over; what is never closed is. */
+  async #settle(who: string, now: () => readonly string[], before: readonly string[]): Promise<void> {
+    let last: readonly string[] = [];
+    const few = (): Promise<true | undefined> => {
+      last = now();
+      return Promise.resolve(last.length <= before.length ? true : undefined);
+    };
+    try {
+      await this.lab.until('descriptors', few, 5000);
+    } catch {
+      throw new Error(`${who} has ${last.join(' ')}, at the beginning ${before.join(' ')}`);
+    }
+  }
+}
+
+/** `socket:`, `anon_inode:pidfd`, `/dev/null`, sorted. */
+function descriptorsOf(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`)
+    .flatMap((fd) => {
+      try {
+        return readlinkSync(`/proc/${pid}/fd/${fd}`).replaceAll(/\[\d+\]/g, '');
+      } catch {
+        return []; // closed meanwhile
+      }
+    })
+    .sort();
+}
+
+function readFirstLine(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8').split('\n', 1)[0];
+  } catch {
+    return undefined;
+  }
+}
