@@ -112,8 +112,9 @@ export class Table {
   /** What is held, to be stored. The descriptors stay the table's. */
   stored(): Stored[] {
     return [...this.#entries.values()].map(({ reservation, slots }) => {
+      const requests = holdRequests(reservation);
       const held = slots.flatMap(({ socket }, index) => {
-        const spec = reservation.sockets[index];
+        const spec = requests[index]?.spec;
         return socket === undefined || spec === undefined ? [] : [{ spec, fd: socket.fd }];
       });
       return {

@@ -8,6 +8,7 @@ import type {
   SocketInfo,
 } from '../protocol/messages.js';
 import type { Claims } from './claims.js';
+import { holdRequests } from './hold-request.js';
 import type { Entry, Slot } from './table.js';
 
 /** A line of `berth list`. */
@@ -27,10 +28,12 @@ export function infoOf(entry: Entry, claims: Claims): ReservationInfo {
 /** The answer to `berth status NAME`. */
 export function statusOf(entry: Entry, claims: Claims): ReservationStatus {
   const { name, whileStopped, fdName, at } = entry.reservation;
+  // A socket that reservations share has the words of one of them.
+  const own = holdRequests(entry.reservation);
   return {
     ...infoOf(entry, claims),
     sockets: entry.slots.map((slot, index) =>
-      socketInfo(slot, entry.reservation.sockets[index] ?? slot.request.spec, entry.reservation.handoff),
+      socketInfo(slot, (own[index] ?? slot.request).spec, entry.reservation.handoff),
     ),
     whileStopped,
     fdName,
