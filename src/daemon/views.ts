@@ -28,6 +28,7 @@ export function infoOf(entry: Entry, claims: Claims): ReservationInfo {
 /** The answer to `berth status NAME`. */
 export function statusOf(entry: Entry, claims: Claims): ReservationStatus {
   const { name, whileStopped, fdName, at } = entry.reservation;
+  // A socket that reservations share has the words of one of them.
   return {
     ...infoOf(entry, claims),
     sockets: entry.slots.map((slot, index) =>

@@ -30,8 +30,9 @@ function serve(t: TestContext, daemon: Berthd, command: readonly string[]): Chil
 describe('berth-claim --bind NAME... -- COMMAND', () => {
   it('leaves bind(2) and listen(2) what they are, in every case', async (t) => {
     const { out: count } = await run(t, cases, ['--count']);
-    const free = () => Array.from({ length: Number(count) }, freePort);
-    const [plain, reserved] = [free(), free()];
+    const free = new Set<number>();
+    while (free.size < 2 * Number(count)) free.add(freePort());
+    const [plain, reserved] = [[...free].slice(Number(count)), [...free].slice(0, Number(count))];
     const { daemon } = await berthd(t, reserved);
     const expected = await run(t, cases, plain.map(String));
     const before = daemon.fds().size;

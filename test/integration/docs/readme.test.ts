@@ -33,11 +33,9 @@ describe('README.md', () => {
     }
   });
 
-  it('names every mode, and those that this version does not have', () => {
+  it('names every mode', () => {
     const table = rows(section(document, '## Modes'));
     assert.deepEqual(table.map(([mode]) => mode).toSorted(), [...handoffs].toSorted());
-    const missing = table.filter(([, , state]) => state === 'not in this version').map(([mode]) => mode);
-    assert.deepEqual(missing.toSorted(), ['bind']);
   });
 
   it('has commands of npm that there are', () => {
