@@ -14,6 +14,7 @@ export const services = {
   store: { port: 7002, handoff: 'store', command: 'serve' },
   queue: { port: 7003, handoff: 'store', command: 'serve', whileStopped: 'queue' },
   lend: { port: 7004, handoff: 'lend', command: 'serve --share :: 7004' },
+  bind: { port: 7005, handoff: 'bind', command: 'serve --bind :: 7005' },
 } as const;
 export type Service = keyof typeof services;
 export const names = Object.keys(services) as Service[];

@@ -5,7 +5,7 @@
  *
  *     thief --port N [--hold-ms N] [--stdin] KIND... [--and KIND...]...
  *
- * A KIND is any of --tcp --udp -4 -6 --address A --v6only --reuseaddr --reuseport --listen --bindresvport. Protocols
+ * A KIND is any of --tcp --udp -4 -6 --address A --device D --v6only --reuseaddr --reuseport --listen --bindresvport. Protocols
  * and families multiply, and none named means both; --and starts over. Every resulting kind is a child of its own.
  *
  * Prints "ready" once every child has made its first attempt, and tells systemd (Type=notify). Prints one line of
@@ -47,6 +47,7 @@
 struct kind {
 	int family, type;
 	const char *address; /* NULL is the wildcard */
+	const char *device; /* NULL is every interface; binding to one needs no privilege (socket(7), SO_BINDTODEVICE) */
 	bool v6only, reuseaddr, reuseport, listen, bindresvport;
 	char name[96];
 	pid_t pid;
@@ -74,7 +75,7 @@ static void usage(const char *why)
 {
 	fprintf(stderr,
 		"thief: %s\nusage: thief --port N [--hold-ms N] [--stdin] KIND... [--and KIND...]...\n"
-		"KIND: --tcp --udp -4 -6 --address A --v6only --reuseaddr --reuseport --listen --bindresvport\n",
+		"KIND: --tcp --udp -4 -6 --address A --device D --v6only --reuseaddr --reuseport --listen --bindresvport\n",
 		why);
 	exit(2);
 }
@@ -122,6 +123,9 @@ static bool bind_once(const struct kind *kind, int fd)
 	struct sockaddr_storage address;
 	socklen_t length = fill_address(kind, &address);
 
+	if (kind->device != NULL &&
+	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, kind->device, (socklen_t)strlen(kind->device)) < 0)
+		die("SO_BINDTODEVICE");
 	if (kind->v6only)
 		set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY);
 	if (kind->reuseaddr)
@@ -236,8 +240,9 @@ static void add_kind(struct kind kind, bool stream, bool inet6)
 	kind.family = inet6 ? AF_INET6 : AF_INET;
 	kind.listen &= stream;
 	kind.v6only &= inet6;
-	snprintf(kind.name, sizeof kind.name, "%s%c%s%s%s%s%s%s%s", stream ? "tcp" : "udp", inet6 ? '6' : '4',
-		 kind.address ? "@" : "", kind.address ? kind.address : "", kind.v6only ? "+v6only" : "",
+	snprintf(kind.name, sizeof kind.name, "%s%c%s%s%s%s%s%s%s%s%s", stream ? "tcp" : "udp", inet6 ? '6' : '4',
+		 kind.address ? "@" : "", kind.address ? kind.address : "", kind.device ? "%" : "",
+		 kind.device ? kind.device : "", kind.v6only ? "+v6only" : "",
 		 kind.reuseaddr ? "+reuseaddr" : "", kind.reuseport ? "+reuseport" : "", kind.listen ? "+listen" : "",
 		 kind.bindresvport ? "+bindresvport" : "");
 	kinds[n_kinds++] = kind;
@@ -280,7 +285,7 @@ static long parse_number(const char *text, long max, const char *why)
 /* Returns whether standard input is to be watched. */
 static bool parse(int argc, char **argv)
 {
-	enum { PORT = 256, HOLD, STDIN, TCP, UDP, ADDRESS, V6ONLY, REUSEADDR, REUSEPORT, LISTEN, BINDRESVPORT, AND };
+	enum { PORT = 256, HOLD, STDIN, TCP, UDP, ADDRESS, DEVICE, V6ONLY, REUSEADDR, REUSEPORT, LISTEN, BINDRESVPORT, AND };
 	static const struct option options[] = {
 		{"port", required_argument, NULL, PORT},
 		{"hold-ms", required_argument, NULL, HOLD},
@@ -288,6 +293,7 @@ static bool parse(int argc, char **argv)
 		{"tcp", no_argument, NULL, TCP},
 		{"udp", no_argument, NULL, UDP},
 		{"address", required_argument, NULL, ADDRESS},
+		{"device", required_argument, NULL, DEVICE},
 		{"v6only", no_argument, NULL, V6ONLY},
 		{"reuseaddr", no_argument, NULL, REUSEADDR},
 		{"reuseport", no_argument, NULL, REUSEPORT},
@@ -309,6 +315,7 @@ static bool parse(int argc, char **argv)
 		case '4': group.inet = true; break;
 		case '6': group.inet6 = true; break;
 		case ADDRESS: group.kind.address = optarg; break;
+		case DEVICE: group.kind.device = optarg; break;
 		case V6ONLY: group.kind.v6only = true; break;
 		case REUSEADDR: group.kind.reuseaddr = true; break;
 		case REUSEPORT: group.kind.reuseport = true; break;
