@@ -134,6 +134,15 @@ describe('docs/errors.md', () => {
     assert.deepEqual(listed.toSorted(), [...new Set(refusals())].toSorted());
   });
 
+  it('has no reason of portrelease that it does not give', () => {
+    const source = readDocument('src/native/claim/release.c');
+    const listed = messages('## portrelease');
+    assert.ok(listed.length > 0);
+    for (const message of listed) assert.ok(source.includes(message), message);
+    for (const [, reason = ''] of source.matchAll(/give_up\(control, "([^"]+)"\)/g))
+      assert.ok(listed.includes(reason), reason);
+  });
+
   it('says of everything why, and what to do', () => {
     for (const cells of rows(document)) {
       assert.notEqual(cells.at(-1), '', cells[0]);
