@@ -49,6 +49,22 @@ export function bindPath(fd: number, path: string, type: number, options: Socket
   chownPath(path, options);
 }
 
+/**
+ * As bindPath, where another socket of ours has the path. Two cannot have it: the old one's file is out of the way for the
+ * call, and there again when it fails. Clients are as if nothing had been, connect(2) goes by the file (unix(7)).
+ */
+export function bindPathInstead(fd: number, path: string, type: number, options: SocketOptions): void {
+  const aside = `${path}.berth-old`;
+  renameSync(path, aside);
+  try {
+    bindPath(fd, path, type, options);
+  } catch (error) {
+    renameSync(aside, path);
+    throw error;
+  }
+  unlinkSync(aside);
+}
+
 /** As mkdirSync with `recursive`, which answers ENOENT where a read-only file system is the reason (EROFS). */
 function makeDirectory(path: string, mode: number): void {
   if (existsSync(path)) return;
