@@ -69,7 +69,7 @@ function hintsIn(file: string): string[] {
 /** The reasons that berth-claim gives: the formats of refuse(), whose strings may be in several pieces. */
 function refusals(): string[] {
   return sources('src/native/claim', '.c').flatMap((file) =>
-    [...readDocument(file).matchAll(/refuse\(\w+,\s*((?:"(?:[^"\\]|\\.)*"\s*)+)/g)].flatMap(
+    [...readDocument(file).matchAll(/refuse\([\w*>-]+,\s*((?:"(?:[^"\\]|\\.)*"\s*)+)/g)].flatMap(
       ([, strings = '']) => {
         const format = [...strings.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, piece = '']) => piece).join('');
         return format === '%s' ? [] : [format.replaceAll(/%(?:\.\*)?z?[sudl]+/g, '…')];
