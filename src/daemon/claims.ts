@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs';
+import { bindObstacle } from '../model/bind-mode.js';
 import { BerthError, messageOf } from '../model/errors.js';
 import { describeSocket } from '../model/reservation.js';
 import type { Reservation } from '../model/reservation.js';
@@ -17,6 +18,7 @@ import type { Log } from './log.js';
 import type { Attested } from './policy.js';
 import { superviseCgroup, superviseProcess, superviseUnit } from './supervise.js';
 import type { Supervision } from './supervise.js';
+import type { ProgramState } from './program.js';
 import type { Entry, Slot, Table } from './table.js';
 
 /** `exec` runs a command with the sockets; `unit` stands in ExecStartPre= and does what Handoff= says. */
@@ -75,7 +77,11 @@ export class Claims {
   get watching(): boolean {
     return [...this.#claimants].some(([name, claimants]) => {
       const entry = this.#table.get(name)?.reservation;
-      return entry?.handoff === 'exec' || [...claimants.values()].some(({ unit }) => unit === undefined);
+      return (
+        entry?.handoff === 'exec' ||
+        entry?.handoff === 'bind' ||
+        [...claimants.values()].some(({ unit }) => unit === undefined)
+      );
     });
   }
 
@@ -100,13 +106,7 @@ export class Claims {
     }
     const inodes = (): string => slots.map(({ socket }) => socket?.inode).join();
     const before = inodes();
-    withReserve(() => {
-      this.#table.hold(slots);
-    });
-    const sockets = slots.map(({ socket, error }) => {
-      if (socket === undefined) throw new BerthError('NotHeld', error ?? 'it is not held');
-      return socket;
-    });
+    const sockets = this.#hold(slots);
     this.#makeReady(reservation.name, sockets, mode);
     if (inodes() !== before) this.#effects.changed();
     this.#follow(reservation, sockets, peer);
@@ -124,6 +124,38 @@ export class Claims {
       sockets.map(({ fd }) => ({ fd, name: reservation.fdName })),
       mode === 'store' ? formerNames : [],
     );
+  }
+
+  /** Makes sure that all sockets are held for a program which binds its own beside them. Throws a BerthError otherwise. */
+  prepare(entries: readonly Entry[]): void {
+    for (const { reservation, slots } of entries) {
+      const { name, handoff } = reservation;
+      if (handoff !== 'bind') throw wrongForm(reservation);
+      const obstacle = bindObstacle(reservation);
+      if (obstacle !== undefined)
+        throw new BerthError('Failed', `'${name}' cannot be claimed: ${obstacle.key}=: ${obstacle.message}`);
+      this.#rest(name, this.#hold(slots));
+    }
+  }
+
+  /** A program has claimed reservations. It is followed elsewhere, and says when it has ended. */
+  addProgram({ names, pid, unit, since }: ProgramState, key: string): void {
+    for (const name of names) {
+      const claimant: Claimant = {
+        pid,
+        get command() {
+          return commandOf(pid);
+        },
+        ...(unit === undefined || unit !== this.#table.get(name)?.reservation.unit ? {} : { unit }),
+        since,
+        supervision: undefined,
+      };
+      this.#add(name, key, claimant);
+    }
+  }
+
+  endProgram(names: readonly string[], key: string): void {
+    for (const name of names) this.#end(name, key);
   }
 
   /**
@@ -207,7 +239,7 @@ export class Claims {
       const pids = new Set(sockets.flatMap(({ inode }) => owners.get(inode) ?? []));
       pids.delete(1);
       for (const pid of pids) this.#followProcess(reservation, sockets, pid);
-      const handed = reservation.handoff !== 'none' && reservation.handoff !== 'release';
+      const handed = !['none', 'release', 'bind'].includes(reservation.handoff);
       if (!this.inUse(reservation.name) && handed) this.#followUnit(reservation, sockets);
       if (!this.inUse(reservation.name)) this.#rest(reservation.name, sockets);
     }
@@ -220,6 +252,16 @@ export class Claims {
       for (const { supervision } of claimants.values()) supervision?.close();
       this.#claimants.delete(name);
     }
+  }
+
+  #hold(slots: readonly Slot[]): HeldSocket[] {
+    withReserve(() => {
+      this.#table.hold(slots);
+    });
+    return slots.map(({ socket, error }) => {
+      if (socket === undefined) throw new BerthError('NotHeld', error ?? 'it is not held');
+      return socket;
+    });
   }
 
   #makeReady(name: string, sockets: readonly HeldSocket[], mode: ClaimMode): void {
@@ -305,6 +347,10 @@ export class Claims {
         (cgroup && supervise(cgroup, ended)) ??
         (cgroup === undefined || handoff === 'exec' ? pidfd() : undefined),
     };
+    this.#add(name, key, claimant);
+  }
+
+  #add(name: string, key: string, claimant: Claimant): void {
     const claimants = this.#claimants.get(name) ?? new Map<string, Claimant>();
     claimants.get(key)?.supervision?.close();
     claimants.set(key, claimant);
@@ -358,16 +404,23 @@ function isReleased({ released }: Slot): boolean {
 }
 
 /** What a claim of this form gets of this reservation. Throws with what to do instead when it gets nothing. */
-function modeOf({ name, handoff, unit }: Reservation, form: ClaimForm): ClaimMode {
-  if (handoff === 'none') throw new BerthError('Denied', `'${name}' is held for nobody (Handoff=none)`);
+function modeOf(reservation: Reservation, form: ClaimForm): ClaimMode {
+  const { handoff } = reservation;
   if (handoff === 'release') return 'release';
   if (form === 'exec' && (handoff === 'exec' || handoff === 'store')) return 'exec';
   if (form === 'unit' && (handoff === 'store' || handoff === 'lend')) return handoff;
+  throw wrongForm(reservation);
+}
+
+/** Which command the unit should have instead. */
+function wrongForm({ name, handoff, unit }: Reservation): BerthError {
+  if (handoff === 'none') return new BerthError('Denied', `'${name}' is held for nobody (Handoff=none)`);
   const instead = {
     store: `ExecStartPre=+berth-claim ${name}`,
     exec: `ExecStart=berth-claim ${name} -- COMMAND`,
-    bind: 'another Handoff=: this version has no supervised bind',
+    bind: `ExecStart=berth-claim --bind ${name} -- COMMAND`,
     lend: `ExecStartPre=+berth-claim ${name}`,
+    release: `ExecStartPre=+berth-claim ${name}`,
   }[handoff];
-  throw new BerthError('Failed', `'${name}' has Handoff=${handoff}: ${unit} needs ${instead}`);
+  return new BerthError('Failed', `'${name}' has Handoff=${handoff}: ${unit} needs ${instead}`);
 }

@@ -18,6 +18,7 @@ import type { Log } from './log.js';
 import { handleRequest } from './methods.js';
 import type { MethodContext } from './methods.js';
 import type { Policy } from './policy.js';
+import { Programs } from './programs.js';
 import { PortreserveSocket } from './portreserve-socket.js';
 import { joined, releaseNamed } from './releases.js';
 import { Table } from './table.js';
@@ -57,6 +58,8 @@ function complaintOf(reservation: string, { request, error, errno, holder }: Slo
 
 /** How long to wait before another try at what cannot be held, when nothing tells that it could work now. */
 const retryMs = 5000;
+/** How long what the next berthd only would have to find out again may wait to be stored. */
+const saveDelayMs = 200;
 const maxConnections = 1024;
 
 /** berthd: the table of reservations, what keeps it up to date, and the control socket in front of it. */
@@ -65,12 +68,14 @@ export class Daemon {
   readonly #table = new Table();
   readonly #events: Events;
   readonly #claims: Claims;
+  readonly #programs: Programs;
   readonly #vault: Vault | undefined;
   #server: ControlServer | undefined;
   #portreserve: PortreserveSocket | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #watchdogTimer: NodeJS.Timeout | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
+  #saveTimer: NodeJS.Timeout | undefined;
   #saidNoIdleExit = false;
   #settings = defaultSettings;
   #readStamp = '';
@@ -92,6 +97,11 @@ export class Daemon {
       settled: () => options.vault?.store.settled() ?? Promise.resolve(),
     };
     this.#claims = new Claims(this.#table, options.log, effects, this.#events);
+    this.#programs = new Programs(this.#table, this.#claims, options.log, () => {
+      this.#saveTimer ??= setTimeout(() => {
+        this.#save();
+      }, saveDelayMs);
+    });
     this.#vault = options.vault && new Vault(options.vault.store, options.vault.passed);
   }
 
@@ -103,6 +113,7 @@ export class Daemon {
       const recovered = recover(vault?.passed ?? []);
       left = readLeft(recovered.memory);
       this.#table.restore(recovered.stored, left.released);
+      if (recovered.programs !== undefined) this.#programs.restore(recovered.programs);
     } catch (error) {
       // Better to begin anew than to hold what nobody can be handed.
       log.err(`what an earlier berthd held is lost: ${messageOf(error)}`);
@@ -113,6 +124,10 @@ export class Daemon {
     const context: MethodContext = {
       table: this.#table,
       claims: this.#claims,
+      programs: this.#programs,
+      save: () => {
+        this.#save();
+      },
       policy,
       events: this.#events,
       reload: () => this.reload(),
@@ -123,9 +138,9 @@ export class Daemon {
     this.#server = new ControlServer(control, {
       peerTimeoutSec: () => this.#settings.peerTimeoutSec,
       maxConnections,
-      handle: (request, connection) => {
+      handle: (request, connection, takeFd) => {
         this.#awaitIdleness();
-        return handleRequest(context, request, connection);
+        return handleRequest(context, request, connection, takeFd);
       },
       report: (message) => {
         log.warning(message);
@@ -186,9 +201,11 @@ export class Daemon {
     this.#portreserve?.close();
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#idleTimer);
+    if (this.#saveTimer !== undefined) this.#save();
     clearInterval(this.#watchdogTimer);
     this.#forgetObstacles();
     this.#claims.forget(() => false);
+    this.#programs.close();
     if (this.#vault === undefined) this.#table.apply([], new Set(), () => false);
   }
 
@@ -305,11 +322,13 @@ export class Daemon {
 
   #save(): void {
     const { wanted, held } = this.#table.count();
+    clearTimeout(this.#saveTimer);
+    this.#saveTimer = undefined;
     try {
       const { reservations: released, claimed } = this.#claims.released;
       const files = wanted === held ? this.#memory : undefined;
       const left: Left = { ...(files === undefined ? {} : { files }), released, claimed };
-      this.#vault?.save(this.#table.stored(), JSON.stringify(left));
+      this.#vault?.save(this.#table.stored(), JSON.stringify(left), this.#programs.stored());
     } catch (error) {
       // Without a descriptor to spare, say. What was stored before is there yet.
       this.#options.log.err(`cannot store the sockets with the manager: ${messageOf(error)}`);

@@ -1,9 +1,10 @@
-import { closeSync, existsSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import type { BoundAddress } from '../native/index.js';
 import { constant, Listening, native, ReuseAddr, ReusePort } from '../native/index.js';
 import { isShortage, isSystemError, messageOf } from '../model/errors.js';
 import type { SocketOptions, SocketSpec } from '../model/reservation.js';
 import { describeSocket } from '../model/reservation.js';
+import { hasIpv6 } from './hold-request.js';
 import type { HoldRequest } from './hold-request.js';
 import { applyBindOptions, applyOptions, kernelDefaults, unlockBuffers } from './options.js';
 import { bindPath, bindPathInstead, linkPath, removePath, updatePath } from './unix-path.js';
@@ -21,7 +22,7 @@ const families = { inet: 'AF_INET', inet6: 'AF_INET6', unix: 'AF_UNIX', abstract
 /** A bare port is dual-stack where the kernel speaks IPv6 (systemd.socket(5), ListenStream=). */
 function resolveAddress({ address }: SocketSpec): BoundAddress {
   if (address.family !== 'any') return address;
-  return existsSync('/proc/net/if_inet6')
+  return hasIpv6()
     ? { family: 'inet6', host: '::', port: address.port }
     : { family: 'inet', host: '0.0.0.0', port: address.port };
 }
@@ -37,6 +38,9 @@ export class HeldSocket {
   #inode: number;
   /** Beside a datagram socket (native.guardDatagrams): whatever a service does to its duplicate, nobody else can bind. */
   #guard: number | undefined;
+  /** Behind the datagram sockets of a program that binds by itself: see yieldTo. */
+  #rear: number | undefined;
+  #ahead = false;
   /** What the kernel refused of its options, for the log. */
   readonly warnings: string[] = [];
 
@@ -78,7 +82,15 @@ export class HeldSocket {
   }
 
   get address(): BoundAddress {
-    return (this.#address ??= native.getsockname(this.#fd));
+    return (this.#address ??= this.#boundAddress());
+  }
+
+  #boundAddress(): BoundAddress {
+    const { address } = this.#request.spec;
+    const bound = native.getsockname(this.#fd);
+    return address.family === 'inet6' && address.only && bound.family === 'inet6'
+      ? { ...bound, only: true }
+      : bound;
   }
 
   /** Lent for a handoff: it stays berthd's. */
@@ -93,7 +105,7 @@ export class HeldSocket {
 
   /** All that stands on the address. */
   get fds(): number[] {
-    return this.#guard === undefined ? [this.#fd] : [this.#fd, this.#guard];
+    return [this.#fd, this.#guard, this.#rear].filter((fd) => fd !== undefined);
   }
 
   get inode(): number {
@@ -156,6 +168,64 @@ export class HeldSocket {
     this.#closeSharing();
   }
 
+  /**
+   * Of datagram sockets over IPv6 a program's has to come before the held ones in the kernel's list. So this one is made
+   * deaf, and another one stands guard for it at the end of the list: against sockets that are bound to an interface, which
+   * a deaf one does not keep out. `program` has been bound beside them just now. Where nothing can be bound behind,
+   * because another socket of the program is in the way, there is no guard.
+   */
+  yieldTo(program: number): void {
+    try {
+      this.stepBehind(program);
+    } catch {
+      native.setDevice(this.#fd, -1);
+      this.#dropRear();
+    }
+  }
+
+  /** The same before a program's next socket is bound, behind those that are there (-1). Throws where that is not possible. */
+  stepBehind(program = -1): void {
+    const rear = this.#make((fd) => {
+      native.bindBehind(fd, this.fds, program);
+    });
+    native.setDevice(this.#fd, -1);
+    this.#dropRear();
+    this.#rear = rear;
+    this.#ahead = false;
+  }
+
+  /** Tells of a datagram socket over IPv6 that a program has bound since the guard was, on the same port. */
+  fallAhead(): void {
+    this.#ahead = true;
+  }
+
+  get ahead(): boolean {
+    return this.#ahead;
+  }
+
+  /** The index of the interface that it is reserved on, or 0. */
+  get device(): number {
+    const { address } = this.#request.spec;
+    const name =
+      this.#request.options.bindToDevice ?? (address.family === 'inet6' ? address.scope : undefined);
+    return name === undefined ? 0 : native.interfaceIndex(name);
+  }
+
+  /** Closed to everybody, after a berthd that may have ended in the midst of a call of a program that still runs. */
+  reseal(): void {
+    this.#closeSharing();
+    if (this.#isDeaf) this.yieldTo(-1);
+  }
+
+  get #isDeaf(): boolean {
+    return this.#isInet && !this.#isStream && native.isDeaf(this.#fd);
+  }
+
+  #dropRear(): void {
+    if (this.#rear !== undefined) closeSync(this.#rear);
+    this.#rear = undefined;
+  }
+
   /** Whether it is lent at this moment. */
   get lent(): boolean {
     return this.#isInet && (native.sharing(this.#fd) & (ReuseAddr | Listening)) === ReuseAddr;
@@ -171,6 +241,9 @@ export class HeldSocket {
   /** The service has stopped: clients are refused, or wait for its next start. The port stays bound throughout. */
   rest(): void {
     this.#closeSharing();
+    if (this.#isDeaf) native.setDevice(this.#fd, this.device);
+    this.#dropRear();
+    this.#ahead = false;
     if (!this.#isStream) this.#filter();
     else if (this.#request.whileStopped === 'queue') this.#receive();
     else this.#unlisten();
@@ -241,21 +314,28 @@ export class HeldSocket {
   }
 
   #open(siblings: readonly number[]): number {
+    const { spec, options } = this.#request;
+    return this.#make((fd) => {
+      if (this.address.family === 'unix') {
+        const bind = siblings.length > 0 ? bindPathInstead : bindPath;
+        bind(fd, this.address.path, constant(types[spec.type]), options);
+      } else bindAlone(fd, this.address, spec, siblings);
+      this.warnings.push(...applyOptions(fd, spec, this.address, options));
+      if (this.address.family === 'unix')
+        this.warnings.push(...linkPath(this.address.path, options.symlinks));
+    });
+  }
+
+  /** A socket with all that has to be set before bind(2). */
+  #make(bind: (fd: number) => void): number {
     const { spec, options, whileStopped } = this.#request;
-    const type = constant(types[spec.type]);
     const fd = this.#fresh();
     try {
       applyBindOptions(fd, this.address, options);
       if (this.#isInet && !options.reusePort) native.disown(fd);
       // Before bind(2), so that no datagram slips in.
       if (spec.type === 'datagram' && whileStopped === 'refuse') native.attachDrop(fd);
-      if (this.address.family === 'unix') {
-        const bind = siblings.length > 0 ? bindPathInstead : bindPath;
-        bind(fd, this.address.path, type, options);
-      } else bindAlone(fd, this.address, spec, siblings);
-      this.warnings.push(...applyOptions(fd, spec, this.address, options));
-      if (this.address.family === 'unix')
-        this.warnings.push(...linkPath(this.address.path, options.symlinks));
+      bind(fd);
       return fd;
     } catch (error) {
       closeSync(fd);

@@ -1,6 +1,7 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { BerthError, isSystemError, messageOf } from '../model/errors.js';
 import type { Reservation, SocketOptions, SocketSpec, WhileStopped } from '../model/reservation.js';
-import { describeSocket } from '../model/reservation.js';
+import { describeSocket, mappedAny } from '../model/reservation.js';
 
 /** What is asked of one held socket: a socket of a reservation with the settings that it shares with the others. */
 export interface HoldRequest {
@@ -13,12 +14,41 @@ export interface HoldRequest {
 
 export function holdRequests(reservation: Reservation): HoldRequest[] {
   const { options, whileStopped, handoff } = reservation;
+  const specs =
+    handoff === 'bind' ? reservation.sockets.flatMap((spec) => split(spec, options)) : reservation.sockets;
   // In the other modes services bind beside it, or there are none.
   const handedOut = (handoff === 'store' || handoff === 'exec') && !options.reusePort;
-  return reservation.sockets.map((spec) => {
+  return specs.map((spec) => {
     const guarded = handedOut && spec.type === 'datagram' && 'port' in spec.address;
     return { spec, options, whileStopped, guarded };
   });
+}
+
+/**
+ * Datagrams of both families beside a program's sockets: of each family one, so that a program can bind them one after the
+ * other, and both of AF_INET6, because the kernel prefers one of AF_INET to a program's for both (docs/design.md). The
+ * halves of one that has been split stay as they are.
+ */
+function split(spec: SocketSpec, { bindIPv6Only }: SocketOptions): SocketSpec[] {
+  const { address, type } = spec;
+  const wildcard =
+    address.family === 'any' || (address.family === 'inet6' && address.host === '::' && !address.only);
+  if (type !== 'datagram' || !wildcard || !hasIpv6() || !isDual(bindIPv6Only)) return [spec];
+  const { port } = address;
+  return [
+    { ...spec, address: { family: 'inet6', host: '::', port, only: true } },
+    { ...spec, address: { family: 'inet6', host: mappedAny, port } },
+  ];
+}
+
+/** Whether the kernel speaks IPv6. */
+export function hasIpv6(): boolean {
+  return existsSync('/proc/net/if_inet6');
+}
+
+function isDual(bindIPv6Only: SocketOptions['bindIPv6Only']): boolean {
+  if (bindIPv6Only !== 'default') return bindIPv6Only === 'both';
+  return readFileSync('/proc/sys/net/ipv6/bindv6only', 'latin1').trim() === '0';
 }
 
 /**

@@ -12,6 +12,7 @@ import { claimForms } from './claims.js';
 import type { ClaimForm, Claims } from './claims.js';
 import type { Events, Happening } from './events.js';
 import type { Policy } from './policy.js';
+import type { Programs } from './programs.js';
 import type { Entry, Table } from './table.js';
 import { joined, releaseNamed } from './releases.js';
 import { infoOf, statusOf } from './views.js';
@@ -19,9 +20,15 @@ import { infoOf, statusOf } from './views.js';
 /** A page of `List` stays well below what a packet holds. */
 const maxPageBytes = 32 * 1024;
 
+/** So that the vault has room for what is to be known of a program. */
+const maxNames = 32;
+
 export interface MethodContext {
   readonly table: Table;
   readonly claims: Claims;
+  readonly programs: Programs;
+  /** Writes the vault. */
+  readonly save: () => void;
   readonly policy: Policy;
   readonly events: Events;
   readonly reload: () => { mistakes: readonly string[]; failures: readonly string[] };
@@ -34,8 +41,11 @@ export function handleRequest(
   context: MethodContext,
   request: Request,
   connection: number,
+  takeFd: () => number | undefined,
 ): Replies | Stream {
   switch (request.method) {
+    case 'Supervise':
+      return supervise(context, request.parameters['names'], connection, takeFd);
     case 'Claim':
     case 'Done':
       return claim(context, request, connection);
@@ -62,19 +72,40 @@ function find(table: Table, name: unknown): Entry {
   return entry;
 }
 
-/** Both methods of berth-claim: granted to the reservation's unit and to root. */
+/** An admin who wrote a file and reloaded systemd expects the unit to start. */
+function findFresh({ table, policy, refresh }: MethodContext, name: unknown, peer: Peer): Entry {
+  if (typeof name === 'string' && table.get(name) === undefined && policy.mayRefresh(peer)) refresh();
+  return find(table, name);
+}
+
+/** Granted like a claim of each of the names. */
+function supervise(
+  context: MethodContext,
+  names: unknown,
+  connection: number,
+  takeFd: () => number | undefined,
+): Reply[] {
+  if (!Array.isArray(names) || names.length === 0 || names.length > maxNames)
+    throw new BerthError('BadMessage', `one to ${maxNames} names were expected`);
+  const peer = identifyPeer(connection);
+  try {
+    const entries = [...new Set<unknown>(names)].map((name) => findFresh(context, name, peer));
+    for (const { reservation } of entries) context.policy.checkClaim(peer, reservation);
+    return context.programs.add(entries, peer, takeFd, context.save);
+  } finally {
+    peer.release();
+  }
+}
+
+/** Both methods of a claim: granted to the reservation's unit and to root. */
 function claim(context: MethodContext, request: Request, connection: number): Replies {
-  const { table, policy } = context;
   const form = claimForms.find((candidate) => candidate === request.parameters['form']);
   if (form === undefined)
     throw new BerthError('BadMessage', `a claim has one of the forms ${claimForms.join(', ')}`);
-  const name = request.parameters['name'];
   const peer = identifyPeer(connection);
   try {
-    // An admin who wrote a file and reloaded systemd expects the unit to start.
-    const unknown = typeof name === 'string' && table.get(name) === undefined;
-    if (unknown && policy.mayRefresh(peer)) context.refresh();
-    return decide(context, find(table, name), peer, request.method === 'Done' ? undefined : form);
+    const entry = findFresh(context, request.parameters['name'], peer);
+    return decide(context, entry, peer, request.method === 'Done' ? undefined : form);
   } finally {
     peer.release();
   }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { BoundAddress } from '../native/index.js';
 import { constant, native } from '../native/index.js';
 import type { SocketOptions, SocketSpec } from '../model/reservation.js';
+import { mappedAny } from '../model/reservation.js';
 import { messageOf } from '../model/errors.js';
 
 type Level = 'SOL_SOCKET' | 'IPPROTO_IP' | 'IPPROTO_IPV6' | 'IPPROTO_TCP';
@@ -17,15 +18,22 @@ function set(fd: number, level: Level, name: string, value: number | boolean): v
 export function applyBindOptions(fd: number, address: BoundAddress, options: SocketOptions): void {
   const ipv6 = address.family === 'inet6';
   if (!ipv6 && address.family !== 'inet') return;
-  if (ipv6 && options.bindIPv6Only !== 'default') {
-    set(fd, 'IPPROTO_IPV6', 'IPV6_V6ONLY', options.bindIPv6Only === 'ipv6-only');
-  }
+  const only = onlyIpv6(address, options);
+  if (only !== undefined) set(fd, 'IPPROTO_IPV6', 'IPV6_V6ONLY', only);
   if (options.bindToDevice !== undefined) {
     native.setTextOption(fd, constant('SOL_SOCKET'), constant('SO_BINDTODEVICE'), options.bindToDevice);
   }
   if (options.freeBind) set(fd, 'IPPROTO_IP', 'IP_FREEBIND', true);
   if (options.transparent) set(fd, 'IPPROTO_IP', 'IP_TRANSPARENT', true);
   if (options.reusePort) set(fd, 'SOL_SOCKET', 'SO_REUSEPORT', true);
+}
+
+/** Undefined where the machine's default counts, and for IPv4. */
+function onlyIpv6(address: BoundAddress, { bindIPv6Only }: SocketOptions): boolean | undefined {
+  if (address.family !== 'inet6') return undefined;
+  if (address.only) return true;
+  if (address.host === mappedAny) return false;
+  return bindIPv6Only === 'default' ? undefined : bindIPv6Only === 'ipv6-only';
 }
 
 /**

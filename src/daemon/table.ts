@@ -157,8 +157,7 @@ export class Table {
   stored(): Stored[] {
     const entries = [...this.#entries.values()].map(({ reservation, slots, formerNames }) => {
       const held = slots.flatMap(({ socket }, index) => {
-        const spec = reservation.sockets[index];
-        return socket === undefined || spec === undefined ? [] : [{ spec, socket }];
+        return socket === undefined ? [] : [{ spec: specOf(reservation, index, socket.request), socket }];
       });
       return { ...storedOf(reservation, held), ...(formerNames.length === 0 ? {} : { formerNames }) };
     });
@@ -339,6 +338,11 @@ function slotsOf(reservation: Reservation, shared: Shared, make: (request: HoldR
     shared.set(key, slot);
     return slot;
   });
+}
+
+/** A shared slot may be written in another way than the reservation has it. */
+export function specOf({ legacy, sockets }: Reservation, index: number, { spec }: HoldRequest): SocketSpec {
+  return (legacy === true ? sockets[index] : undefined) ?? spec;
 }
 
 function byName(a: Reservation, b: Reservation): number {

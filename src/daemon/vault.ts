@@ -4,6 +4,7 @@ import type { Reservation, SocketOptions, SocketSpec } from '../model/reservatio
 import { constant, maxFdsPerMessage, native } from '../native/index.js';
 import type { FdStore } from '../systemd/fd-store.js';
 import type { PassedFd } from '../systemd/listen-fds.js';
+import type { ProgramState } from './program.js';
 
 /**
  * All held sockets as undelivered messages in the queue of one AF_UNIX socket, which PID 1 keeps: they outlive berthd,
@@ -20,6 +21,8 @@ interface VaultPacket {
   /** Reservations as they were configured, each with those of its sockets that come with this packet. */
   readonly entries: readonly PacketEntry[];
   readonly memory?: string;
+  /** The journal and the listeners of supervised programs, whose descriptors come in that order. Never with entries. */
+  readonly programs?: readonly ProgramState[];
 }
 
 type PacketEntry = Omit<Reservation, 'options'> & {
@@ -41,10 +44,17 @@ export interface Stored {
   readonly formerNames?: readonly string[];
 }
 
+/** Programs whose calls wait for berthd: their listeners, and the page in which the call that is being served is noted. */
+export interface StoredPrograms {
+  readonly journal: number;
+  readonly programs: readonly { readonly listener: number; readonly state: ProgramState }[];
+}
+
 /** What an earlier berthd left: its sockets, and what it wanted its successor to know besides. */
 export interface Recovered {
   readonly stored: readonly Stored[];
   readonly memory: string | undefined;
+  readonly programs: StoredPrograms | undefined;
 }
 
 const formatVersion = 1;
@@ -69,8 +79,16 @@ export class Vault {
    * Stores what is held now and then removes what was stored before. A crash in between leaves both, of which the newest
    * complete one counts.
    */
-  save(reservations: readonly Stored[], memory: string | undefined): void {
-    const vault = fill([...packetsOf(reservations), ...memoryPackets(memory ?? '')]);
+  save(
+    reservations: readonly Stored[],
+    memory: string | undefined,
+    programs: StoredPrograms | undefined,
+  ): void {
+    const vault = fill([
+      ...packetsOf(reservations),
+      ...programPackets(programs),
+      ...memoryPackets(memory ?? ''),
+    ]);
     const name = `${namePrefix}${++this.#generation}`;
     try {
       this.#store.store(name, vault);
@@ -103,7 +121,7 @@ export function recover(passed: readonly PassedFd[]): Recovered {
       if (found !== undefined) return found;
     }
     if (newestFirst.length > 0) throw new BerthError('Failed', 'no vault that was stored is complete');
-    return { stored: [], memory: undefined };
+    return { stored: [], memory: undefined, programs: undefined };
   } finally {
     for (const { fd } of newestFirst) closeSync(fd);
   }
@@ -113,6 +131,23 @@ interface Contents {
   readonly entries: PacketEntry[];
   readonly fds: number[];
   readonly memory?: string;
+  readonly programs?: readonly ProgramState[];
+}
+
+/** What the state of one program takes at the most, with the names that berth-claim may give. */
+const programsPerPacket = 8;
+
+function programPackets(stored: StoredPrograms | undefined): Contents[] {
+  if (stored === undefined) return [];
+  const { journal, programs } = stored;
+  return Array.from({ length: Math.ceil(programs.length / programsPerPacket) }, (_, index) => {
+    const page = programs.slice(index * programsPerPacket, (index + 1) * programsPerPacket);
+    return {
+      entries: [],
+      fds: [journal, ...page.map(({ listener }) => listener)],
+      programs: page.map(({ state }) => state),
+    };
+  });
 }
 
 function memoryPackets(memory: string): Contents[] {
@@ -201,14 +236,17 @@ interface Found {
 function read(vault: number): Recovered | undefined {
   const found = new Map<string, Found>();
   let memory = '';
+  let programs: StoredPrograms | undefined;
   native.setOption(vault, constant('SOL_SOCKET'), constant('SO_PEEK_OFF'), 0);
   for (let index = 0; ; index++) {
-    const received = native.receive(vault, true, constant('MSG_PEEK'));
+    const received = native.receive(vault, maxFdsPerMessage, constant('MSG_PEEK'));
     const packet = received === undefined ? undefined : parse(received.data);
     if (received === undefined || packet?.index !== index || received.discarded) {
       received?.fds.forEach(closeSync);
       for (const { fds, guards } of found.values())
         for (const fd of [...fds, ...guards]) if (fd !== undefined) closeSync(fd);
+      if (programs !== undefined)
+        [programs.journal, ...programs.programs.map(({ listener }) => listener)].forEach(closeSync);
       return undefined;
     }
     if (index === 0) native.makeRoom(vault, packet.total * maxFdsPerMessage);
@@ -235,10 +273,22 @@ function read(vault: number): Recovered | undefined {
         all.guards.push(guarded?.includes(index) === true ? received.fds[next++] : undefined);
       }
     }
+    if (packet.programs !== undefined) programs = addPrograms(programs, packet.programs, received.fds);
     memory += packet.memory ?? '';
     if (index === packet.total - 1)
-      return { stored: [...found.values()], memory: memory === '' ? undefined : memory };
+      return { stored: [...found.values()], memory: memory === '' ? undefined : memory, programs };
   }
+}
+
+function addPrograms(
+  before: StoredPrograms | undefined,
+  states: readonly ProgramState[],
+  [journal = -1, ...listeners]: readonly number[],
+): StoredPrograms {
+  // Each packet has the journal.
+  if (before !== undefined) closeSync(journal);
+  const programs = states.map((state, index) => ({ listener: listeners[index] ?? -1, state }));
+  return { journal: before?.journal ?? journal, programs: [...(before?.programs ?? []), ...programs] };
 }
 
 function parse(data: Buffer): VaultPacket | undefined {

@@ -8,6 +8,7 @@ import type {
   SocketInfo,
 } from '../protocol/messages.js';
 import type { Claims } from './claims.js';
+import { specOf } from './table.js';
 import type { Entry, Slot } from './table.js';
 
 /** A line of `berth list`. */
@@ -30,7 +31,7 @@ export function statusOf(entry: Entry, claims: Claims): ReservationStatus {
   return {
     ...infoOf(entry, claims),
     sockets: entry.slots.map((slot, index) =>
-      socketInfo(slot, entry.reservation.sockets[index] ?? slot.request.spec, entry.reservation.handoff),
+      socketInfo(slot, specOf(entry.reservation, index, slot.request), entry.reservation.handoff),
     ),
     whileStopped,
     fdName,

@@ -115,12 +115,20 @@ function rawWords(value: string): RawWord[] {
   return words;
 }
 
-/** The command, run by berth-claim with the sockets of the reservations `names`, of which the last one is innermost. */
-export function wrapCommand(command: CommandLine, names: readonly string[], claim: string): string {
+/**
+ * The command, run by berth-claim with the sockets of the reservations `exec`, and supervised for those of `bind`. Of
+ * several berth-claims, each of which runs the next, the last one runs the command.
+ */
+export function wrapCommand(
+  command: CommandLine,
+  { exec, bind }: { readonly exec: readonly string[]; readonly bind: readonly string[] },
+  claim: string,
+): string {
   const { prefixes, path, argv0, rest } = command;
-  const claims = names.map((name, index) => {
-    const inner = index === names.length - 1 && argv0 !== undefined ? `--argv0 ${argv0} ` : '';
-    return `${claim} ${inner}${name} -- `;
+  const forms = [...exec, ...(bind.length === 0 ? [] : [`--bind ${bind.join(' ')}`])];
+  const claims = forms.map((form, index) => {
+    const inner = index === forms.length - 1 && argv0 !== undefined ? `--argv0 ${argv0} ` : '';
+    return `${claim} ${inner}${form} -- `;
   });
   return `${prefixes}${claims.join('')}${path}${rest === '' ? '' : ` ${rest}`}`;
 }

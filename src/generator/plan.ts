@@ -183,6 +183,7 @@ function adds(key: string): boolean {
     'ExecStopPost',
     'BindReadOnlyPaths',
     'ExecPaths',
+    'SystemCallFilter',
     'Environment',
   ].includes(key);
 }

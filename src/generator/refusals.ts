@@ -1,4 +1,5 @@
-import type { Handoff, Location, Mistake, Reservation } from '../model/reservation.js';
+import { bindObstacle } from '../model/bind-mode.js';
+import type { Location, Mistake, Reservation } from '../model/reservation.js';
 import type { Assignment } from '../config/syntax.js';
 import type { Unit } from '../systemd/unit-file.js';
 import type { CommandLine } from './command-line.js';
@@ -36,7 +37,7 @@ export function unitRefusals(unit: Unit, reservations: readonly Reservation[]): 
   const mistakes = reservations
     .filter(({ name }) => name.startsWith('-'))
     .map(({ at, name }) => ({ ...at, key: '', message: `berth-claim would take '${name}' for an option` }));
-  const commanded = reservations.find(({ handoff }) => handoff === 'store' || handoff === 'exec');
+  const commanded = reservations.find(({ handoff }) => ['store', 'exec', 'bind'].includes(handoff));
   if (
     commanded !== undefined &&
     unit.list('Service', 'ExecStart').length === 0 &&
@@ -136,12 +137,22 @@ function addressFamilies(unit: Unit): Assignment | undefined {
   return state === undefined || state.allows ? undefined : state.by;
 }
 
-/** Modes that berthd of this version refuses to hand over by: nothing is emitted that could not work. */
-export function modeRefusal({ at, handoff }: Reservation): Mistake | undefined {
-  const missing: readonly Handoff[] = ['bind'];
-  return missing.includes(handoff)
-    ? { ...at, key: 'Handoff', message: `${handoff} is not available in this version of berth` }
-    : undefined;
+/** Why a reservation cannot be handed over as it says, in whatever unit: nothing is emitted that could not work. */
+export function modeRefusal(reservation: Reservation): Mistake | undefined {
+  const { at, handoff } = reservation;
+  const obstacle = handoff === 'bind' ? bindObstacle(reservation) : undefined;
+  return obstacle && { ...at, ...obstacle };
+}
+
+/** Why berthd could not bind for this unit. */
+export function bindRefusals(unit: Unit): Mistake[] {
+  const network =
+    (unit.isOn('Service', 'PrivateNetwork') ? unit.last('Service', 'PrivateNetwork') : undefined) ??
+    unit.last('Service', 'NetworkNamespacePath');
+  if (network === undefined || network.value === '') return [];
+  return [
+    mistake(network, `what is reserved is of another network namespace: it cannot be bound here${useStore}`),
+  ];
 }
 
 export function isOneshot(unit: Unit): boolean {

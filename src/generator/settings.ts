@@ -1,12 +1,20 @@
 import * as path from 'node:path';
-import type { Mistake, Reservation } from '../model/reservation.js';
+import type { Handoff, Mistake, Reservation } from '../model/reservation.js';
 import { excerpt, lineLimit } from '../config/syntax.js';
 import { ValueError } from '../config/values.js';
 import type { Unit } from '../systemd/unit-file.js';
 import { parseCommandLines, wrapCommand, type CommandLine } from './command-line.js';
 import type { Setting } from './drop-in.js';
 import { claimProgram, controlSocket, notifySocket } from './paths.js';
-import { execRefusals, isOneshot, modeRefusal, sharedName, storeRefusals, unitRefusals } from './refusals.js';
+import {
+  bindRefusals,
+  execRefusals,
+  isOneshot,
+  modeRefusal,
+  sharedName,
+  storeRefusals,
+  unitRefusals,
+} from './refusals.js';
 import { fdStoreMax, hiddenBy, notifyAccess, serviceType, startTellsReady, words } from './unit-settings.js';
 
 /** Between a claim's removal of old descriptors and its pushing of new ones, and for what a later reload adds. */
@@ -39,13 +47,13 @@ export function settingsFor(
   const refused = unitRefusals(unit, wanted);
   mistakes.push(...refused);
   if (refused.length > 0 || wanted.length === 0) return nothing;
-  if (unit.found.state === 'missing' && wanted.some(({ handoff }) => handoff !== 'exec'))
+  if (unit.found.state === 'missing' && wanted.some(({ handoff }) => !wraps(handoff)))
     notes.push(`there is no ${unit.found.id} yet`);
 
   const store = storable(unit, wanted, mistakes);
   if (store.length > 0 && unit.isOn('Service', 'PrivatePIDs'))
     notes.push('PrivatePIDs=yes: systemd 257 sets a wrong LISTEN_PID, which sd_listen_fds(3) takes for none');
-  const { exec, lines } = wrappable(unit, wanted, mistakes, notes);
+  const { wrapped, lines } = wrappable(unit, wanted, mistakes, notes);
   const asked = wanted.filter(({ handoff }) => handoff === 'lend' || handoff === 'release');
   const lent = asked.filter(({ handoff }) => handoff === 'lend');
   const released = asked.filter(({ handoff }) => handoff === 'release');
@@ -53,14 +61,16 @@ export function settingsFor(
   const byItself = released.filter((each) => isAskedFor(unit, each, 'portrelease'));
   for (const { name } of byItself)
     notes.push(`${unit.found.id} runs portrelease for '${name}' itself, so only its end is told to berthd`);
-  const handed = wanted.filter((each) => store.includes(each) || exec.includes(each) || asked.includes(each));
+  const handed = wanted.filter(
+    (each) => store.includes(each) || wrapped.includes(each) || asked.includes(each),
+  );
   if (handed.length === 0) return nothing;
   return {
     handed,
     settings: [
       ...order,
-      ...(exec.length === 0 ? [] : execSettings(lines)),
-      ...handed.filter((each) => !exec.includes(each) && !byItself.includes(each)).map(claimSetting),
+      ...(wrapped.length === 0 ? [] : execSettings(wrapped, lines)),
+      ...handed.filter((each) => !wrapped.includes(each) && !byItself.includes(each)).map(claimSetting),
       // Where the start ends with the service bound, the loan ends there; else only with the service.
       ...(startTellsReady(unit) ? lent.map((each) => doneSetting('ExecStartPost', each)) : []),
       // So that a berthd that has nothing else to watch can end, and is started again when the service has stopped.
@@ -68,7 +78,8 @@ export function settingsFor(
         ? []
         : [...store, ...lent, ...released].map((each) => doneSetting('ExecStopPost', each))),
       ...(store.length === 0 ? [] : storeSettings(unit, store)),
-      ...sandboxSettings(unit, store.length > 0, exec.length > 0),
+      ...sandboxSettings(unit, store.length > 0, wrapped.length > 0),
+      ...(wrapped.some(({ handoff }) => handoff === 'bind') ? filterSettings(unit, lines) : []),
     ],
   };
 }
@@ -130,8 +141,13 @@ function storeSettings(unit: Unit, store: readonly Reservation[]): Setting[] {
   return settings;
 }
 
+/** The modes in which berth-claim runs the command. */
+function wraps(handoff: Handoff): boolean {
+  return handoff === 'exec' || handoff === 'bind';
+}
+
 interface Wrappable {
-  readonly exec: readonly Reservation[];
+  readonly wrapped: readonly Reservation[];
   /** The wrapped commands. */
   readonly lines: readonly string[];
 }
@@ -142,12 +158,16 @@ function wrappable(
   mistakes: Mistake[],
   notes: string[],
 ): Wrappable {
-  const exec = wanted.filter(({ handoff }) => handoff === 'exec');
-  const names = exec.map(({ name }) => name);
-  if (exec.length === 0) return { exec, lines: [] };
+  const wrapped = wanted.filter(({ handoff }) => wraps(handoff));
+  if (wrapped.length === 0) return { wrapped, lines: [] };
+  const namesOf = (mode: Handoff): string[] =>
+    wrapped.flatMap(({ name, handoff }) => (handoff === mode ? name : []));
+  const names = { exec: namesOf('exec'), bind: namesOf('bind') };
   if (unit.found.state === 'missing') {
-    notes.push(`without ${unit.found.id} there is no ExecStart= to wrap for ${names.join(', ')}`);
-    return { exec: [], lines: [] };
+    notes.push(
+      `without ${unit.found.id} there is no ExecStart= to wrap for ${wrapped.map(({ name }) => name).join(', ')}`,
+    );
+    return { wrapped: [], lines: [] };
   }
   const before = mistakes.length;
   const commands: CommandLine[] = [];
@@ -155,30 +175,35 @@ function wrappable(
   for (const { file, line, key, value } of unit.list('Service', 'ExecStart')) {
     try {
       for (const command of parseCommandLines(value)) {
-        const wrapped = wrapCommand(command, names, claimProgram);
-        if (wrapped.length > lineLimit - 100)
+        const line = wrapCommand(command, names, claimProgram);
+        if (line.length > lineLimit - 100)
           throw new ValueError('the wrapped line would be longer than 1 MiB');
         commands.push(command);
-        lines.push(wrapped);
+        lines.push(line);
       }
     } catch (error) {
       if (!(error instanceof ValueError)) throw error;
       mistakes.push({ file, line, key, message: `cannot be wrapped: ${error.message}` });
     }
   }
-  mistakes.push(...execRefusals(unit, commands));
-  if (mistakes.length > before) return { exec: [], lines: [] };
+  mistakes.push(...execRefusals(unit, commands), ...(names.bind.length > 0 ? bindRefusals(unit) : []));
+  if (mistakes.length > before) return { wrapped: [], lines: [] };
   if (isOneshot(unit) && lines.length > 1)
     notes.push(`each of the ${lines.length} commands claims the sockets`);
-  return { exec, lines };
+  return { wrapped, lines };
 }
 
-function execSettings(lines: readonly string[]): Setting[] {
+function execSettings(wrapped: readonly Reservation[], lines: readonly string[]): Setting[] {
+  const how = {
+    exec: 'with the sockets as descriptors 3 and up',
+    bind: 'through which berthd serves what they bind',
+  };
+  const ways = (['exec', 'bind'] as const).filter((mode) => wrapped.some(({ handoff }) => handoff === mode));
   const reset: Setting = {
     section: 'Service',
     key: 'ExecStart',
     value: '',
-    reason: 'The same commands, started by berth-claim with the sockets as descriptors 3 and up.',
+    reason: `The same commands, started by berth-claim${ways[0] === 'bind' ? ', ' : ' '}${ways.map((way) => how[way]).join(', and ')}.`,
   };
   return [reset, ...lines.map((value): Setting => ({ section: 'Service', key: 'ExecStart', value }))];
 }
@@ -207,6 +232,15 @@ function sandboxSettings(unit: Unit, stores: boolean, wraps: boolean): Setting[]
     settings.push({ section: 'Service', key: 'ExecPaths', value: claimProgram, reason });
   }
   return settings;
+}
+
+/** A system call filter of the unit has to let berth-claim install another one; '+' takes a command past it. */
+function filterSettings(unit: Unit, lines: readonly string[]): Setting[] {
+  if (words(unit, 'Service', 'SystemCallFilter').length === 0 || lines.every((line) => line.startsWith('+')))
+    return [];
+  const reason =
+    'By which berth-claim has berthd asked what to bind; systemd has it in none of its usual sets.';
+  return [{ section: 'Service', key: 'SystemCallFilter', value: 'seccomp', reason }];
 }
 
 /** Whether a command of the unit is a claim of that reservation already, or a release. */

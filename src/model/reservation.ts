@@ -37,7 +37,14 @@ export type SocketProtocol = 'tcp' | 'udp' | 'udplite' | 'sctp' | 'mptcp';
 export type Address =
   | { readonly family: 'any'; readonly port: number }
   | { readonly family: 'inet'; readonly host: string; readonly port: number }
-  | { readonly family: 'inet6'; readonly host: string; readonly port: number; readonly scope?: string }
+  | {
+      readonly family: 'inet6';
+      readonly host: string;
+      readonly port: number;
+      readonly scope?: string;
+      /** Of the wildcard: IPv6 alone, whatever BindIPv6Only= says. */
+      readonly only?: true;
+    }
   | { readonly family: 'unix'; readonly path: string }
   | { readonly family: 'abstract'; readonly name: string };
 
@@ -75,6 +82,9 @@ export interface SocketOptions {
   readonly symlinks: readonly string[];
   readonly removeOnStop: boolean;
 }
+
+/** All of IPv4, as a socket of IPv6 has it. */
+export const mappedAny = '::ffff:0.0.0.0';
 
 /** One socket to hold. `listen` is the address as written (`631`, `[::1]:631`, `/run/x`), for people. */
 export interface SocketSpec {
@@ -118,6 +128,7 @@ function describeAddress(address: Address): string {
     case 'inet':
       return `${address.host}:${address.port}`;
     case 'inet6':
+      if (address.host === mappedAny) return `0.0.0.0:${address.port}`;
       return `[${address.host}${address.scope === undefined ? '' : `%${address.scope}`}]:${address.port}`;
     case 'unix':
       return address.path;

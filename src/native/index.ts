@@ -41,6 +41,38 @@ export interface DiagSocket {
   readonly state: number;
 }
 
+/** A call that waits for an answer, as its process made it: numbers of that process, and nothing that can be relied on. */
+export interface SupervisedCall {
+  readonly name: 'bind' | 'listen' | 'other';
+  /** It makes its process give up rights (landlock_restrict_self(2)). */
+  readonly restricts: boolean;
+  /** The thread; 0 when it is of another pid namespace. */
+  readonly pid: number;
+  readonly fd: number;
+  readonly address: bigint;
+  readonly length: number;
+  readonly backlog: number;
+  /** A berthd that has crashed had begun to serve it. */
+  readonly begun: boolean;
+}
+
+/** What decides whether a call on a socket is berthd's affair. */
+export interface SocketFacts {
+  readonly domain: number;
+  readonly type: number;
+  readonly protocol: number;
+  /** Tells network namespaces apart; 0 where the kernel cannot (before 5.14). */
+  readonly netns: bigint;
+  /** The index of the interface that it is bound to, or 0. */
+  readonly device: number;
+  readonly v6only: boolean;
+  readonly listening: boolean;
+  /** Closing it could wait. */
+  readonly lingers: boolean;
+  /** What getsockname(2) gives, as bytes. */
+  readonly name: Buffer;
+}
+
 declare const watchBrand: unique symbol;
 /** An opaque wait for a descriptor. Close it with unwatch before the descriptor. */
 export interface Watch {
@@ -101,8 +133,8 @@ export interface Native {
   send(fd: number, data: Buffer, fds: readonly number[]): boolean;
   /** Waits until the peer takes it, which only the service manager is trusted to do. */
   sendWaiting(fd: number, data: Buffer, fds: readonly number[]): void;
-  /** Undefined when nothing is there; empty data at the end. */
-  receive(fd: number, takeFds: boolean, flags: number): Packet | undefined;
+  /** Undefined when nothing is there; empty data at the end. There is room for that many descriptors. */
+  receive(fd: number, room: number, flags: number): Packet | undefined;
   /**
    * A datagram of 256 bytes at most from a socket with SO_PASSCRED; undefined when nothing is there. Descriptors that come
    * with it are closed. A sender that the kernel does not name has the uid 65534 and the pid 0.
@@ -120,6 +152,31 @@ export interface Native {
    * those of the process `except` (0 for none).
    */
   socketHolders(inodes: readonly number[], except: number): number[];
+  /** Makes a page, by its descriptor or with -1 a new one, the place where received calls are noted. Before all below. */
+  journal(fd: number): number;
+  /** The next call that waits at a seccomp listener. One at a time: it is answered before the next is received. */
+  receiveCall(listener: number): SupervisedCall | undefined;
+  /** The call that the journal tells of, if it still waits there. */
+  recallCall(listener: number): SupervisedCall | undefined;
+  callWaits(listener: number): boolean;
+  /** 0 or an errno; -1 lets the kernel do the call. */
+  answerCall(listener: number, error: number): void;
+  /** At most 128 bytes of another process; undefined where it has none. */
+  readMemory(pid: number, address: bigint, length: number): Buffer | undefined;
+  /** A duplicate of another process's descriptor, or an errno as a negative number. Close it with care: it may be a file. */
+  takeDescriptor(pid: number, fd: number): number;
+  /** Undefined when it is no socket. */
+  socketFacts(fd: number): SocketFacts | undefined;
+  /** bind(2) and listen(2) of a program's socket beside held ones: see src/native/addon/beside.c. 0 or an errno. */
+  bindFor(fd: number, address: Buffer, held: readonly number[]): number;
+  listenFor(fd: number, backlog: number, held: readonly number[]): number;
+  /** Makes a program's socket what it was before the call that the journal tells of. */
+  undoBegun(fd: number): void;
+  /** Binds `fd` like the first held datagram socket, behind a program's (or -1): see src/native/addon/beside.c. */
+  bindBehind(fd: number, held: readonly number[], program: number): void;
+  /** The index of an interface, or 0; -1 makes the socket get nothing, though it is in the way of others. */
+  setDevice(fd: number, index: number): void;
+  isDeaf(fd: number): boolean;
   userId(name: string): number | undefined;
   groupId(name: string): number | undefined;
   userName(uid: number): string | undefined;

@@ -1,8 +1,8 @@
 import { handoffs, whileStoppedChoices } from '../model/reservation.js';
 import type { Method, Methods } from './messages.js';
 
-/** What `berth` asks. Claim is berth-claim's, and is answered in a form of its own. */
-export type AskedMethod = Exclude<Method, 'Claim' | 'Done'>;
+/** What `berth` asks. The others are berth-claim's, and are answered in a form of their own. */
+export type AskedMethod = Exclude<Method, 'Claim' | 'Supervise' | 'Done'>;
 
 type Check = (value: unknown) => boolean;
 

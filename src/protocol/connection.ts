@@ -1,19 +1,34 @@
 import { closeSync } from 'node:fs';
 import { BerthError, isSystemError, messageOf } from '../model/errors.js';
-import { native, Readable, Writable } from '../native/index.js';
-import type { Watch } from '../native/index.js';
+import { closeForeign } from '../native/close.js';
+import { constant, native, Readable, Writable } from '../native/index.js';
+import type { Packet, Watch } from '../native/index.js';
 import { maxPacket } from './messages.js';
 import type { Request } from './messages.js';
 import { errorReply } from './replies.js';
 import type { Replies, Reply } from './replies.js';
 import type { Stream } from './stream.js';
 
+/**
+ * Answers a request. `takeFd` receives the descriptor that came with it, for the handler to close; undefined when there is
+ * none, or more than one. What nobody takes is closed by the kernel, never by berthd: close(2) of a stranger's file could
+ * wait for a file system of that stranger.
+ */
+export type Handler = (
+  request: Request,
+  connection: number,
+  takeFd: () => number | undefined,
+) => Replies | Stream;
+
 export interface ConnectionEvents {
-  readonly handle: (request: Request, connection: number) => Replies | Stream;
+  readonly handle: Handler;
   readonly report: (message: string) => void;
   /** Called once, after the descriptor is closed, if start() had returned true. */
   readonly closed: () => void;
 }
+
+/** The methods that a descriptor comes with. */
+const takingMethods: readonly string[] = ['Supervise'];
 
 /** One peer: its request comes in, its answer goes out, and the connection is closed. */
 export class Connection {
@@ -64,7 +79,7 @@ export class Connection {
     }
     try {
       // A request left unread would reset the connection, and the peer would not get to read why (unix_release_sock).
-      native.receive(this.#fd, false, 0);
+      native.receive(this.#fd, 0, 0);
     } catch {
       // It has gone.
     }
@@ -95,7 +110,8 @@ export class Connection {
 
   #read(): void {
     try {
-      const packet = native.receive(this.#fd, false, 0);
+      // Looked at first: whether descriptors are wanted depends on what it says.
+      const packet = native.receive(this.#fd, 0, constant('MSG_PEEK'));
       if (packet === undefined) this.#wait(Readable);
       else if (packet.data.length === 0) this.close();
       else {
@@ -108,24 +124,29 @@ export class Connection {
     }
   }
 
-  #reply({
-    data,
-    truncated,
-    discarded,
-  }: {
-    data: Buffer;
-    truncated: boolean;
-    discarded: boolean;
-  }): Replies | Stream {
+  #reply({ data, truncated, discarded }: Packet): Replies | Stream {
+    const request = { taken: false };
+    const takeFd = (): number | undefined => {
+      request.taken = true;
+      const { fds = [], discarded: more = false } = native.receive(this.#fd, 1, 0) ?? {};
+      if (!more) return fds[0];
+      fds.forEach(closeForeign);
+      return undefined;
+    };
     try {
-      if (discarded) throw new BerthError('BadMessage', 'a request carries no descriptors');
       if (truncated || data.length > maxPacket) {
         throw new BerthError('BadMessage', `a request has ${maxPacket} bytes at most`);
       }
-      return this.#events.handle(parseRequest(data), this.#fd);
+      const parsed = parseRequest(data);
+      if (discarded && !takingMethods.includes(parsed.method))
+        throw new BerthError('BadMessage', 'a request carries no descriptors');
+      return this.#events.handle(parsed, this.#fd, takeFd);
     } catch (error) {
       if (!(error instanceof BerthError)) this.#events.report(messageOf(error));
       return errorReply(error);
+    } finally {
+      // One left unread would reset the connection.
+      if (!request.taken) native.receive(this.#fd, 0, 0);
     }
   }
 

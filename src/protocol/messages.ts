@@ -123,8 +123,10 @@ export interface Methods {
   };
   /** Answered with an event a packet, as they come, until either side closes. */
   Watch: { parameters: Record<string, never>; answer: WatchEvent };
-  /** Answered with the descriptors and a text of its own form: see claimReply. Only berth-claim asks these two. */
+  /** Answered with the descriptors and a text of its own form: see claimReply. Only berth-claim asks these three. */
   Claim: { parameters: { name: string; form: 'exec' | 'unit' }; answer: never };
+  /** Comes with the listener of a seccomp filter: from here on berthd serves bind(2) and listen(2) of its processes. */
+  Supervise: { parameters: { names: readonly string[] }; answer: never };
   /** portrelease(1): lets go of what has Handoff=release. `*` stands for all that the caller may have released. */
   Release: { parameters: { names: readonly string[] }; answer: { released: number } };
   /** The service of a unit has ended, or has bound what was lent to it. */

@@ -35,7 +35,7 @@ function cut(text: string): string {
 }
 
 /** What berth-claim is to do with the answer; `done` is that to Done. */
-export type ClaimMode = 'exec' | 'store' | 'lend' | 'release' | 'done';
+export type ClaimMode = 'exec' | 'store' | 'lend' | 'bind' | 'release' | 'done';
 
 /**
  * The answer to berth-claim: a packet for every 253 descriptors, at least one, its text to the letter of

@@ -3,9 +3,7 @@ import { BerthError, isSystemError, messageOf } from '../model/errors.js';
 import { native, Readable } from '../native/index.js';
 import type { Watch } from '../native/index.js';
 import { Connection } from './connection.js';
-import type { Request } from './messages.js';
-import type { Replies } from './replies.js';
-import type { Stream } from './stream.js';
+import type { Handler } from './connection.js';
 
 export interface ServerOptions {
   /** Seconds that a peer may stay silent, or leave its answer unread. Asked for each time, so it may change. */
@@ -13,7 +11,7 @@ export interface ServerOptions {
   /** Connections at a time; beyond them the longest waiting one of the user who has most makes room. */
   readonly maxConnections: number;
   /** Answers one request, in packets, or with a stream of them. May throw; a BerthError goes to the peer as it is. */
-  readonly handle: (request: Request, connection: number) => Replies | Stream;
+  readonly handle: Handler;
   /** What a peer did or the machine lacked; nothing that stops the server. */
   readonly report: (message: string) => void;
 }

@@ -62,7 +62,7 @@ async function connect(path: string): Promise<number> {
 /** The next packet; empty at the end, be it orderly or a reset; undefined when there is none yet. */
 function receive(fd: number): Buffer | undefined {
   try {
-    return native.receive(fd, false, 0)?.data;
+    return native.receive(fd, 0, 0)?.data;
   } catch (error) {
     if (isSystemError(error) && error.code === 'ECONNRESET') return Buffer.alloc(0);
     throw new BerthError('Failed', `cannot receive: ${String(error)}`, { cause: error });

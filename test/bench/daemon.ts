@@ -73,7 +73,7 @@ function listenForReady(path: string): { message: Promise<string>; close: () => 
     tell = resolve;
   });
   const watch = native.watch(fd, Readable, () => {
-    const text = native.receive(fd, false, 0)?.data.toString('utf8') ?? '';
+    const text = native.receive(fd, 0, 0)?.data.toString('utf8') ?? '';
     if (/^READY=1$/m.test(text)) tell(text);
   });
   return {

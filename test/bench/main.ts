@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { parseArgs } from 'node:util';
+import { benchBind } from './bind.js';
 import { benchClaim } from './claim.js';
 import { exitOnSignals } from './cleanup.js';
 import { benchList } from './list.js';
@@ -19,6 +20,7 @@ const sections: Readonly<Record<string, () => Promise<Section>>> = {
   list: benchList,
   restart: benchRestart,
   reload: benchReload,
+  bind: benchBind,
   race: benchRace,
 };
 /** It takes its time, and what it shows at length the tests show in short. */

@@ -4,7 +4,7 @@ import type { Spread } from './statistics.js';
 /** One figure of a section. A target is the most that it may be. */
 export interface Row {
   readonly what: string;
-  readonly unit: 'ms' | '/s' | 'MiB' | 'x';
+  readonly unit: 'ms' | 'us' | 'ns' | '/s' | 'MiB' | 'x';
   readonly figure: Spread;
   readonly target?: number;
 }

@@ -233,7 +233,7 @@ describe('2,000 connections that hang', () => {
     assert.ok(daemon.fds().size <= fds + 1024 + 1);
     // The longest waiting ones made room.
     assert.match(
-      native.receive(hanging[0] ?? -1, false, 0)?.data.toString() ?? '',
+      native.receive(hanging[0] ?? -1, 0, 0)?.data.toString() ?? '',
       /too many connections are open/,
     );
     hanging.splice(0).forEach(closeSync);

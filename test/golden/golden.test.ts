@@ -146,7 +146,7 @@ describe('systemd on the drop-ins', () => {
 
 /** The command that berth-claim runs, with the zeroth argument that it gives it. */
 function unwrap(command: string): string {
-  const claim = /^\/usr\/bin\/berth-claim (?:--argv0 ("(?:[^"\\]|\\.)*"|\S+) )?[\w.@-]+ -- /;
+  const claim = /^\/usr\/bin\/berth-claim (?:--argv0 ("(?:[^"\\]|\\.)*"|\S+) )?(?:--bind )?(?:[\w.@-]+ )+-- /;
   let rest = command;
   for (let match = claim.exec(rest); match !== null; match = claim.exec(rest)) {
     rest = rest.slice(match[0].length);

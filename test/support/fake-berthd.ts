@@ -19,7 +19,7 @@ export function fakeBerthd(t: TestContext, behaviour: Behaviour): string {
     if (connection === undefined) return;
     const arrival = native.watch(connection, Readable, () => {
       native.unwatch(arrival);
-      const packet = native.receive(connection, false, 0);
+      const packet = native.receive(connection, 0, 0);
       try {
         behaviour(connection, packet?.data.toString() ?? '');
       } catch (error) {

@@ -90,7 +90,7 @@ export function sendText(fd: number, text: string): void {
 
 /** What has arrived; undefined when nothing has. */
 export function receiveText(fd: number): string | undefined {
-  return native.receive(fd, false, 0)?.data.toString();
+  return native.receive(fd, 0, 0)?.data.toString();
 }
 
 /** Whether a socket without any option can be bound there. */

@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import { constant, native, Readable } from '../../src/native/index.js';
+import { maxFdsPerMessage, constant, native, Readable } from '../../src/native/index.js';
 import { patience } from './processes.js';
 
 /** What berthd said: its text and how many descriptors came with it, which are closed at once. */
@@ -51,7 +51,7 @@ export class Talk {
     for (;;) {
       let packet;
       try {
-        packet = native.receive(this.fd, true, 0);
+        packet = native.receive(this.fd, maxFdsPerMessage, 0);
       } catch {
         return undefined;
       }

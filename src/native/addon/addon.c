@@ -3,7 +3,9 @@
 NAPI_MODULE_INIT() {
     init_sockets(env, exports);
     init_hold(env, exports);
+    init_beside(env, exports);
     init_messages(env, exports);
+    init_seccomp(env, exports);
     init_processes(env, exports);
     init_watch(env, exports);
     init_diag(env, exports);

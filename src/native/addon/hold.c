@@ -5,65 +5,22 @@
  * conflict (EADDRINUSE; inet_csk_bind_conflict in net/ipv4/inet_connection_sock.c). Switching it on just before
  * listen(2) leaves a moment in which a thief with SO_REUSEADDR binds and listens first: measured, 5 thefts in 20,000
  * restarts, each of them lasting. So in that moment a second socket stands guard with SO_REUSEADDR off, and hold and
- * guard tolerate each other through SO_REUSEPORT, which the kernel grants only between sockets of one uid. That uid is
- * changed to one that nobody runs as (fchown(2) on a socket sets sk_uid: sockfs_setattr in net/socket.c) where
- * CAP_CHOWN allows it. With the guard: 0 in 20,000, no thief's bind(2) ever succeeded.
+ * guard tolerate each other as sharing.c has it, where CAP_CHOWN allows it. With the guard: 0 in 20,000, no thief's
+ * bind(2) ever succeeded.
  */
 #include <errno.h>
-#include <limits.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "napi.h"
+#include "sharing.h"
 
 #ifndef IPV6_FREEBIND
 #define IPV6_FREEBIND 78 /* <linux/in6.h>, which does not go with <netinet/in.h> */
 #endif
-
-/* Outside every range that systemd, Debian or subuid(5) hand out, and not the invalid (uid_t)-1. */
-#define NOBODYS_UID ((uid_t)0xfffffff0)
-
-/* A socket that for a moment shares its address with others of NOBODYS_UID, and how it was before. */
-struct sharing {
-    int fd;
-    int reuse_port;
-    uid_t owner;
-    bool chowned;
-};
-
-static int set_int(int fd, int name, int value) {
-    return setsockopt(fd, SOL_SOCKET, name, &value, sizeof value);
-}
-
-static int get_socket_int(int fd, int name) {
-    int value = 0;
-    socklen_t length = sizeof value;
-    return getsockopt(fd, SOL_SOCKET, name, &value, &length) < 0 ? 0 : value;
-}
-
-/* Where fchown(2) is not allowed the socket keeps its uid: then processes of berthd's own uid can join with SO_REUSEPORT,
- * and not for the moment only, because the kernel remembers the uid with the port (tb->fastreuseport, fastuid). */
-static bool start_sharing(struct sharing *sharing, int fd) {
-    struct stat status;
-    *sharing = (struct sharing){.fd = fd, .reuse_port = get_socket_int(fd, SO_REUSEPORT)};
-    if (fstat(fd, &status) == 0 && fchown(fd, NOBODYS_UID, (gid_t)-1) == 0) {
-        sharing->owner = status.st_uid;
-        sharing->chowned = true;
-    }
-    set_int(fd, SO_REUSEPORT, 1);
-    return sharing->chowned;
-}
-
-static void stop_sharing(const struct sharing *sharing) {
-    set_int(sharing->fd, SO_REUSEPORT, sharing->reuse_port);
-    if (sharing->chowned && fchown(sharing->fd, sharing->owner, (gid_t)-1) < 0) {
-        /* It was allowed a moment ago. The uid stays NOBODYS_UID, which shares with nobody: the safe side. */
-    }
-}
 
 /* A socket to be bound like `fd`, to the device and families that it has, but freely: its routes do not matter. */
 static int open_guard(int fd, int family, int type, int protocol) {
@@ -90,7 +47,7 @@ static int close_failed(int guard) {
     return -1;
 }
 
-static int make_guard(int fd) {
+static int make_guard(int fd, uid_t uid) {
     struct address address = {.length = sizeof address.storage};
     if (getsockname(fd, (struct sockaddr *)&address.storage, &address.length) < 0)
         return -1;
@@ -98,26 +55,27 @@ static int make_guard(int fd) {
     if (guard < 0)
         return -1;
     struct sharing sharing;
-    start_sharing(&sharing, guard);
-    set_int(guard, SO_REUSEADDR, 1); /* only against the accepted connections; the hold still forbids it to others */
+    start_sharing(&sharing, guard, uid);
+    set_socket_int(guard, SO_REUSEADDR, 1); /* only against the accepted connections; the hold still forbids it to others */
     if (bind(guard, (struct sockaddr *)&address.storage, address.length) < 0)
         return close_failed(guard);
-    set_int(guard, SO_REUSEADDR, 0);
+    set_socket_int(guard, SO_REUSEADDR, 0);
     return guard;
 }
 
 /* Listens beside connections that are still open, behind a guard. 0, or -1 with errno; the hold is as before then. */
 static int listen_guarded(int fd, int backlog) {
     struct sharing sharing;
-    start_sharing(&sharing, fd);
-    int guard = make_guard(fd);
+    uid_t uid = lonely_uid(fd);
+    start_sharing(&sharing, fd, uid);
+    int guard = make_guard(fd, uid);
     int result = -1, error = errno;
     if (guard >= 0) {
-        set_int(fd, SO_REUSEADDR, 1);
+        set_socket_int(fd, SO_REUSEADDR, 1);
         result = listen(fd, backlog);
         error = errno;
         if (result < 0)
-            set_int(fd, SO_REUSEADDR, 0);
+            set_socket_int(fd, SO_REUSEADDR, 0);
     }
     stop_sharing(&sharing);
     if (guard >= 0)
@@ -138,7 +96,7 @@ static napi_value listen_held(napi_env env, napi_callback_info info) {
     if (result < 0)
         return throw_errno(env, errno, "listen");
     /* While it listens nobody can bind beside it either way; its accepted connections inherit this and need it. */
-    set_int(fd, SO_REUSEADDR, 1);
+    set_socket_int(fd, SO_REUSEADDR, 1);
     return make_undefined(env);
 }
 
@@ -154,8 +112,9 @@ static void free_sharers(struct sharers *sharers) {
     free(sharers->sharings);
 }
 
-/* Lets an array of descriptors share. False, with an exception pending and nothing shared, when it is not one. */
-static bool start_sharers(napi_env env, napi_value array, struct sharers *sharers) {
+/* Lets an array of descriptors share, under the uid of the first, else under `uid`. False, with an exception pending and
+ * nothing shared, when it is not one. */
+static bool start_sharers(napi_env env, napi_value array, struct sharers *sharers, uid_t *uid) {
     uint32_t length;
     size_t count;
     *sharers = (struct sharers){0};
@@ -170,8 +129,10 @@ static bool start_sharers(napi_env env, napi_value array, struct sharers *sharer
         throw_errno(env, ENOMEM, "bind");
     else
         ok = get_fds(env, array, fds, length, &count);
+    if (ok && count > 0)
+        *uid = lonely_uid(fds[0]);
     for (size_t i = 0; ok && i < count; i++)
-        start_sharing(&sharers->sharings[sharers->count++], fds[i]);
+        start_sharing(&sharers->sharings[sharers->count++], fds[i], *uid);
     free(fds);
     if (!ok)
         free(sharers->sharings);
@@ -186,17 +147,19 @@ static napi_value bind_beside(napi_env env, napi_callback_info info) {
     struct address address;
     napi_value args[3];
     int fd;
-    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) || !get_address(env, args[1], &address) ||
-        !start_sharers(env, args[2], &siblings))
+    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) || !get_address(env, args[1], &address))
+        return NULL;
+    uid_t uid = lonely_uid(fd);
+    if (!start_sharers(env, args[2], &siblings, &uid))
         return NULL;
     bool stream = get_socket_int(fd, SO_TYPE) == SOCK_STREAM;
-    start_sharing(&sharing, fd);
+    start_sharing(&sharing, fd, uid);
     if (stream)
-        set_int(fd, SO_REUSEADDR, 1);
+        set_socket_int(fd, SO_REUSEADDR, 1);
     int result = bind(fd, (struct sockaddr *)&address.storage, address.length);
     int error = errno;
     if (stream)
-        set_int(fd, SO_REUSEADDR, 0);
+        set_socket_int(fd, SO_REUSEADDR, 0);
     stop_sharing(&sharing);
     free_sharers(&siblings);
     return result < 0 ? throw_errno(env, error, "bind") : make_undefined(env);
@@ -212,22 +175,10 @@ static void map_to_v6(struct address *address) {
     address->length = sizeof *v6;
 }
 
-/* Leaves the group that bind(2) put a guard in with its hold, because both had SO_REUSEPORT on: should the service switch
- * that on, the kernel would deal packets out to the whole group. A change of the device takes a socket out of its group
- * (udp_lib_rehash in net/ipv4/udp.c), whatever the device; there is none of this number. */
-static int leave_group(int guard) {
-    int nowhere = INT_MAX, device = 0;
-    socklen_t length = sizeof device;
-    if (getsockopt(guard, SOL_SOCKET, SO_BINDTOIFINDEX, &device, &length) < 0 ||
-        setsockopt(guard, SOL_SOCKET, SO_BINDTOIFINDEX, &nowhere, sizeof nowhere) < 0)
-        return -1;
-    return setsockopt(guard, SOL_SOCKET, SO_BINDTOIFINDEX, &device, sizeof device);
-}
-
 /* The lasting guard of a held datagram socket: -1 where it cannot be had. It comes after the hold in every lookup: an
  * IPv6 socket on a mapped address scores less than an IPv4 one (compute_score), and IPv6 sockets with SO_REUSEPORT are
  * added at the tail (udp_lib_get_port). If ever a packet comes to it, it drops it. */
-static int make_datagram_guard(int fd) {
+static int make_datagram_guard(int fd, uid_t uid) {
     struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
     struct sock_fprog program = {.len = 1, .filter = &drop};
     struct address address = {.length = sizeof address.storage};
@@ -241,10 +192,10 @@ static int make_datagram_guard(int fd) {
     if (guard < 0)
         return -1;
     if (setsockopt(guard, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) < 0 ||
-        !start_sharing(&sharing, guard) || bind(guard, (struct sockaddr *)&address.storage, address.length) < 0 ||
+        !start_sharing(&sharing, guard, uid) || bind(guard, (struct sockaddr *)&address.storage, address.length) < 0 ||
         (!mapped && leave_group(guard) < 0))
         return close_failed(guard);
-    set_int(guard, SO_REUSEPORT, 0);
+    set_socket_int(guard, SO_REUSEPORT, 0);
     return guard;
 }
 
@@ -257,16 +208,20 @@ static napi_value guard_datagrams(napi_env env, napi_callback_info info) {
     struct sharing sharing;
     napi_value args[2];
     int fd, guard = -1;
-    if (!get_args(env, info, 2, args) || !get_int(env, args[0], &fd) || !start_sharers(env, args[1], &siblings))
+    if (!get_args(env, info, 2, args) || !get_int(env, args[0], &fd))
         return NULL;
-    if (start_sharing(&sharing, fd))
-        guard = make_datagram_guard(fd);
+    uid_t uid = lonely_uid(fd);
+    if (!start_sharers(env, args[1], &siblings, &uid))
+        return NULL;
+    if (start_sharing(&sharing, fd, uid))
+        guard = make_datagram_guard(fd, uid);
     stop_sharing(&sharing);
     free_sharers(&siblings);
     return guard < 0 ? make_undefined(env) : make_int(env, guard);
 }
 
-/* disown(fd): from here on the socket's uid is nobody's, where CAP_CHOWN allows it. A service can set SO_REUSEPORT on its
+/* disown(fd): from here on the socket's uid is its own and nobody's, where CAP_CHOWN allows it. A service can set
+ * SO_REUSEPORT on its
  * duplicate (unbound does), which would let every process of berthd's uid bind beside it. And once one has, the kernel
  * lets more of that uid in without a look at the hold, whatever the hold's options are by then (tb->fastreuseport in
  * net/ipv4/inet_connection_sock.c). */
@@ -275,7 +230,7 @@ static napi_value disown(napi_env env, napi_callback_info info) {
     int fd;
     if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
         return NULL;
-    if (fchown(fd, NOBODYS_UID, (gid_t)-1) < 0 && errno != EPERM && errno != EINVAL)
+    if (fchown(fd, lonely_uid(fd), (gid_t)-1) < 0 && errno != EPERM && errno != EINVAL)
         return throw_errno(env, errno, "fchown");
     return make_undefined(env);
 }

@@ -70,23 +70,25 @@ static size_t take_fds(struct msghdr *message, int *fds) {
     return count;
 }
 
-/* receive(fd, takeFds, flags): {data, fds, truncated, discarded}, or undefined when nothing is there. Without takeFds
- * there is no room for descriptors and the kernel closes uninvited ones itself (`discarded`). Empty data: the end. The
- * descriptors are close-on-exec and the caller's. */
+/* receive(fd, room, flags): {data, fds, truncated, discarded}, or undefined when nothing is there. There is room for that
+ * many descriptors, and the kernel closes uninvited ones itself (`discarded`). Empty data: the end. The descriptors are
+ * close-on-exec and the caller's. */
 static napi_value receive_message(napi_env env, napi_callback_info info) {
     static char buffer[MAX_PACKET];
     union control control;
-    int fds[MAX_FDS], fd, flags;
-    bool with_fds;
+    int fds[MAX_FDS], fd, room, flags;
     napi_value args[3], result, data;
-    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) ||
-        napi_get_value_bool(env, args[1], &with_fds) != napi_ok || !get_int(env, args[2], &flags))
+    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) || !get_int(env, args[1], &room) ||
+        !get_int(env, args[2], &flags))
         return NULL;
+    if (room < 0 || room > MAX_FDS)
+        return throw_type(env, "room for no more descriptors than one message takes was expected");
     struct iovec space = {.iov_base = buffer, .iov_len = sizeof buffer};
     struct msghdr message = {.msg_iov = &space, .msg_iovlen = 1};
-    if (with_fds) {
+    if (room > 0) {
         message.msg_control = control.space;
-        message.msg_controllen = sizeof control.space;
+        /* Not CMSG_SPACE: the kernel would put another descriptor into the padding. */
+        message.msg_controllen = CMSG_LEN((size_t)room * sizeof(int));
     }
     ssize_t received;
     do

@@ -48,6 +48,8 @@ void export_functions(napi_env env, napi_value exports, const struct export *fun
 /* One for each part; each adds its functions to `exports`. */
 void init_sockets(napi_env env, napi_value exports);
 void init_hold(napi_env env, napi_value exports);
+void init_beside(napi_env env, napi_value exports);
+void init_seccomp(napi_env env, napi_value exports);
 void init_messages(napi_env env, napi_value exports);
 void init_processes(napi_env env, napi_value exports);
 void init_watch(napi_env env, napi_value exports);

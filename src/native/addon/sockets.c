@@ -289,7 +289,7 @@ static const struct {
     CONSTANT(IPV6_TRANSPARENT),  CONSTANT(IPV6_RECVPKTINFO), CONSTANT(POLLIN),
     CONSTANT(POLLHUP),           CONSTANT(POLLRDHUP),        CONSTANT(POLLERR),
     CONSTANT(MSG_PEEK),          CONSTANT(SO_PEEK_OFF),      CONSTANT(SO_PASSPIDFD),
-    CONSTANT(SO_BUF_LOCK),
+    CONSTANT(SO_BUF_LOCK),       CONSTANT(EPERM),
 };
 
 void init_sockets(napi_env env, napi_value exports) {

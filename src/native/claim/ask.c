@@ -33,11 +33,30 @@ int is_name(const char *name) {
     return length > 0 && name[length] == '\0' && length <= 255;
 }
 
-static int request(const char *control, const char *name, const char *method, const char *form) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char text[512];
+void check_name(const char *name) {
     if (!is_name(name))
         refuse(name, "this is no name of a reservation: those are of letters, digits, and _ . @ -");
+}
+
+static ssize_t send_request(int fd, const struct question *question) {
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {0};
+    struct iovec data = {(char *)question->text, strlen(question->text)};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
+    if (question->fd >= 0) {
+        struct cmsghdr *header = (struct cmsghdr *)control;
+        message.msg_control = control;
+        message.msg_controllen = sizeof control;
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(header), &question->fd, sizeof(int));
+    }
+    return sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+static int request(const struct question *question) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *control = question->control, *name = question->name;
     if (strlen(control) >= sizeof address.sun_path)
         refuse(name, "the path of the control socket is too long");
     strcpy(address.sun_path, control);
@@ -47,9 +66,8 @@ static int request(const char *control, const char *name, const char *method, co
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         refuse(name, "berthd cannot be reached at %s: %s", control, strerror(errno));
-    sprintf(text, "{\"method\":\"%s\",\"parameters\":{\"name\":\"%s\",\"form\":\"%s\"}}", method, name, form);
     /* berthd has refused already, and its reason waits to be read, or it has ended. */
-    if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0 && errno != EPIPE && errno != ECONNRESET)
+    if (send_request(fd, question) < 0 && errno != EPIPE && errno != ECONNRESET)
         refuse(name, "berthd does not listen: %s", strerror(errno));
     return fd;
 }
@@ -135,15 +153,15 @@ static void discard(struct handoff *handoff) {
 }
 
 /* A berthd that ends takes the connections along that it has accepted: the next one is asked again. */
-void ask(const char *control, const char *name, const char *method, const char *form, struct handoff *handoff) {
+void ask(const struct question *question, struct handoff *handoff) {
     for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-        int fd = request(control, name, method, form);
+        int fd = request(question);
         ssize_t left;
-        while ((left = receive(fd, name, handoff)) > 0) {}
+        while ((left = receive(fd, question->name, handoff)) > 0) {}
         close(fd);
         if (left == 0)
             return;
         discard(handoff);
     }
-    refuse(name, "berthd closes the connection without an answer");
+    refuse(question->name, "berthd closes the connection without an answer");
 }

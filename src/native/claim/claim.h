@@ -13,9 +13,17 @@ enum {
 struct handoff {
     int *fds; /* ascending, close-on-exec */
     size_t count;
-    char mode[16]; /* exec, store, lend, release, done */
+    char mode[16]; /* exec, store, lend, bind, release, done */
     char names[MAX_NAMES]; /* as in LISTEN_FDNAMES: one for each descriptor, separated by colons */
     char stale[MAX_STALE]; /* names that are to leave the fd store */
+};
+
+/* What berthd is asked. `text` is the request, `name` what messages call it; `fd` goes along unless it is -1. */
+struct question {
+    const char *control;
+    const char *name;
+    const char *text;
+    int fd;
 };
 
 /* One line on stderr, `berth-claim: cannot claim 'NAME': …`, and exit 125. */
@@ -33,12 +41,21 @@ void make_printable(char *text);
 /* Has berthd let go of reservations, whose names end in NULL. Returns portrelease's exit status. */
 int release(const char *control, char **names);
 
-/* Asks for a reservation and receives all of its descriptors. Returns only when that was granted. */
-void ask(const char *control, const char *name, const char *method, const char *form, struct handoff *handoff);
+/* Refuses what is no name of a reservation. The characters of those stand for themselves in JSON. */
+void check_name(const char *name);
+
+/* Asks berthd and receives all descriptors of the answer. Returns only when that was granted. */
+void ask(const struct question *question, struct handoff *handoff);
 
 /* Runs a program, which execvp(3) finds by `file`, in this process's place, with the descriptors, if any, as
  * sd_listen_fds(3) wants them. */
 _Noreturn void run(const char *name, const struct handoff *handoff, const char *file, char **command);
 
+/* The same without descriptors; what there is of LISTEN_FDS stays. */
+_Noreturn void run_plain(const char *file, char **command);
+
 /* Puts the descriptors into the fd store of this process's unit, from which systemd passes them to the service. */
 void store(const char *name, struct handoff *handoff);
+
+/* Lets bind(2) and listen(2) of this process and its children wait for whoever has the descriptor that is returned. */
+int supervise(const char *names);

@@ -52,10 +52,20 @@ static void set_variables(const struct handoff *handoff, size_t before) {
     }
 }
 
+void run_plain(const char *file, char **command) {
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    execvp(file, command);
+    int status = errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
+    fprintf(stderr, "berth-claim: cannot run '%s': %s\n", file, strerror(errno));
+    exit(status);
+}
+
 void run(const char *name, const struct handoff *handoff, const char *file, char **command) {
     static char names[2 * MAX_NAMES];
     size_t before = inherited_fds();
-    sigset_t none;
     if (handoff->count > 0) {
         place(name, handoff, before);
         snprintf(names, sizeof names, "%s%s%s", before > 0 ? getenv("LISTEN_FDNAMES") : "", before > 0 ? ":" : "", handoff->names);
@@ -65,11 +75,5 @@ void run(const char *name, const struct handoff *handoff, const char *file, char
         unsetenv("LISTEN_PIDFDID"); /* systemd 258: the id of a process whose descriptors these are not */
         set_variables(handoff, before);
     }
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
-    execvp(file, command);
-    int status = errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
-    fprintf(stderr, "berth-claim: cannot run '%s': %s\n", file, strerror(errno));
-    exit(status);
+    run_plain(file, command);
 }

@@ -28,13 +28,30 @@ static int fuzz_fputs(const char *text) {
 
 static uint8_t answer;
 
-void ask(const char *control, const char *name, const char *method, const char *form, struct handoff *handoff) {
-    static const char *const modes[] = {"exec", "store", "lend", "done", ""};
-    snprintf(printed, sizeof printed, "%s %s %s %s", control, name, method, form);
+void ask(const struct question *question, struct handoff *handoff) {
+    static const char *const modes[] = {"exec", "store", "lend", "done", "bind", ""};
+    snprintf(printed, sizeof printed, "%s %s %s", question->control, question->name, question->text);
     if (answer == 'r')
-        refuse(name, "%s", name);
-    strcpy(handoff->mode, modes[answer % 5]);
+        refuse(question->name, "%s", question->name);
+    strcpy(handoff->mode, modes[answer % 6]);
     handoff->count = answer % 3;
+}
+
+void check_name(const char *name) {
+    size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@-");
+    if (length == 0 || name[length] != '\0' || length > 255)
+        refuse(name, "no name");
+}
+
+int supervise(const char *names) {
+    snprintf(printed, sizeof printed, "%s", names);
+    return -1;
+}
+
+void run_plain(const char *file, char **command) {
+    if (file == NULL || command[0] == NULL)
+        abort();
+    fuzz_exit(0);
 }
 
 void run(const char *name, const struct handoff *handoff, const char *file, char **command) {

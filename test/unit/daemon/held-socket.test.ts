@@ -69,7 +69,7 @@ describe('a held stream socket', () => {
     const client = connect(t, 'stream', address);
     held.rest();
     assert.equal(
-      outcome(() => native.receive(client, false, 0)),
+      outcome(() => native.receive(client, 0, 0)),
       'ECONNRESET',
     );
   });

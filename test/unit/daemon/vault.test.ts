@@ -71,7 +71,7 @@ describe('the vault', () => {
     const before = openFds().size;
     const store = manager(t);
     const saved = [stored('one', 1), stored('many', 600), stored('none', 0), stored('more', 252)];
-    new Vault(store, []).save(saved, 'memory');
+    new Vault(store, []).save(saved, 'memory', undefined);
     const { stored: found, memory } = recover(store.pass());
     assert.equal(memory, 'memory');
     const held = saved.filter(({ fds }) => fds.length > 0);
@@ -89,7 +89,7 @@ describe('the vault', () => {
     const store = manager(t);
     const standIn = (name: string, sockets: number): Stored => ({ ...stored(name, sockets), standsIn: true });
     const saved = [stored('a', 2), standIn('a', 1), standIn('a', 300), standIn('b', 1)];
-    new Vault(store, []).save(saved, undefined);
+    new Vault(store, []).save(saved, undefined, undefined);
     const { stored: found } = recover(store.pass());
     assert.deepEqual(
       found.map(({ reservation: { name }, fds, standsIn }) => [name, fds.length, standsIn ?? false]),
@@ -108,7 +108,7 @@ describe('the vault', () => {
   it('keeps former names', (t) => {
     const store = manager(t);
     const saved = [{ ...stored('a', 300), formerNames: ['x', 'y'] }, stored('b', 1)];
-    new Vault(store, []).save(saved, undefined);
+    new Vault(store, []).save(saved, undefined, undefined);
     const { stored: found } = recover(store.pass());
     assert.deepEqual(
       found.map(({ formerNames }) => formerNames),
@@ -126,7 +126,7 @@ describe('the vault', () => {
         (index + which) % 2 === 1 ? openSocket('stream', 'inet') : undefined,
       ),
     }));
-    new Vault(store, []).save(saved, undefined);
+    new Vault(store, []).save(saved, undefined, undefined);
     const { stored: found } = recover(store.pass());
     const guardsOf = ({ guards = [] }: Stored) =>
       guards.map((fd) => (fd === undefined ? undefined : native.inode(fd)));
@@ -139,7 +139,7 @@ describe('the vault', () => {
   it('can be read again: reading takes nothing out', (t) => {
     const store = manager(t);
     const saved = [stored('a', 3)];
-    new Vault(store, []).save(saved, undefined);
+    new Vault(store, []).save(saved, undefined, undefined);
     for (let reading = 0; reading < 3; reading++) {
       const { stored: found } = recover(store.pass());
       assert.deepEqual(inodes(found), inodes(saved));
@@ -152,9 +152,9 @@ describe('the vault', () => {
     const store = manager(t);
     const saved = [stored('a', 1)];
     const vault = new Vault(store, []);
-    vault.save(saved, undefined);
-    vault.save(saved, undefined);
-    new Vault(store, store.pass()).save(saved, undefined);
+    vault.save(saved, undefined, undefined);
+    vault.save(saved, undefined, undefined);
+    new Vault(store, store.pass()).save(saved, undefined, undefined);
     assert.deepEqual(store.log, [
       'store vault-1',
       'store vault-2',
@@ -168,12 +168,12 @@ describe('the vault', () => {
   it('counts the newest complete one, whatever a crash has left beside it', (t) => {
     const store = manager(t);
     const [old, young] = [[stored('old', 1)], [stored('young', 2)]];
-    new Vault(store, []).save(old, undefined);
+    new Vault(store, []).save(old, undefined, undefined);
     const first = store.pass();
     const vault = new Vault(store, first);
     const remove = store.remove.bind(store);
     store.remove = () => undefined; // the crash
-    vault.save(young, undefined);
+    vault.save(young, undefined, undefined);
     store.remove = remove;
     const { stored: found } = recover(store.pass());
     assert.deepEqual(inodes(found), inodes(young));

@@ -24,6 +24,7 @@ const methods = Object.keys({
   Watch: true,
   Reload: true,
   Claim: true,
+  Supervise: true,
   Done: true,
   Release: true,
 } satisfies Record<Method, true>);
@@ -32,6 +33,7 @@ const modes = Object.keys({
   exec: true,
   store: true,
   lend: true,
+  bind: true,
   release: true,
   done: true,
 } satisfies Record<ClaimMode, true>) as ClaimMode[];

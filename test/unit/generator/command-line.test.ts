@@ -7,7 +7,7 @@ import { parseCommandLines, wrapCommand } from '../../../src/generator/command-l
 import { put, tree } from '../systemd/tree.js';
 
 function wrapped(value: string): string[] {
-  return parseCommandLines(value).map((command) => wrapCommand(command, ['x'], '/c'));
+  return parseCommandLines(value).map((command) => wrapCommand(command, { exec: ['x'], bind: [] }, '/c'));
 }
 
 describe('wrapCommand', () => {
@@ -41,7 +41,10 @@ describe('wrapCommand', () => {
   it('has the reservations one in the other', () => {
     const [command] = parseCommandLines('-@/bin/a b c');
     assert.ok(command !== undefined);
-    assert.equal(wrapCommand(command, ['x', 'y'], '/c'), '-/c x -- /c --argv0 b y -- /bin/a c');
+    const wrap = (exec: string[], bind: string[]) => wrapCommand(command, { exec, bind }, '/c');
+    assert.equal(wrap(['x', 'y'], []), '-/c x -- /c --argv0 b y -- /bin/a c');
+    assert.equal(wrap(['x'], ['y', 'z']), '-/c x -- /c --argv0 b --bind y z -- /bin/a c');
+    assert.equal(wrap([], ['y']), '-/c --argv0 b --bind y -- /bin/a c');
   });
 
   it('refuses what systemd refuses', () => {

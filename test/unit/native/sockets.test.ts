@@ -4,7 +4,7 @@ import { closeSync, constants, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { isSystemError } from '../../../src/model/errors.js';
-import { constant, native, type BoundAddress } from '../../../src/native/index.js';
+import { constant, maxFdsPerMessage, native, type BoundAddress } from '../../../src/native/index.js';
 import { openFds, scratch } from '../../support/files.js';
 import { inet, inet6 } from '../../support/holds.js';
 import {
@@ -50,7 +50,7 @@ describe('every descriptor', () => {
     const [one, other] = native.socketpair(constant('SOCK_SEQPACKET')).map((fd) => closing(t, fd));
     assert.ok(one !== undefined && other !== undefined);
     native.send(one, Buffer.from('x'), [listener]);
-    const received = native.receive(other, true, 0)?.fds.map((fd) => closing(t, fd)) ?? [];
+    const received = native.receive(other, maxFdsPerMessage, 0)?.fds.map((fd) => closing(t, fd)) ?? [];
     assert.equal(received.length, 1);
     const accepted = native.accept(listener);
     const pidfds = [native.pidfdOpen(process.pid), native.identify(one)?.pidfd];
@@ -273,8 +273,8 @@ describe('attachDrop and detachDrop', () => {
     native.detachDrop(receiver);
     native.detachDrop(receiver);
     native.send(sender, Buffer.from('kept'), []);
-    assert.equal(native.receive(receiver, false, 0)?.data.toString(), 'kept');
-    assert.equal(native.receive(receiver, false, 0), undefined);
+    assert.equal(native.receive(receiver, 0, 0)?.data.toString(), 'kept');
+    assert.equal(native.receive(receiver, 0, 0), undefined);
   });
 });
 

@@ -1,0 +1,77 @@
+/* The kernel lets sockets bind beside each other by SO_REUSEPORT only when they are of one uid, and fchown(2) on a socket
+ * sets that uid (sockfs_setattr in net/socket.c). So a moment of SO_REUSEPORT under a uid that nobody runs as is shared
+ * with exactly the sockets that berthd put there.
+ *
+ * Each held socket has a uid of its own, and each moment in which a program's socket takes part, too. The kernel remembers
+ * the last uid with a TCP port (tb->fastuid in net/ipv4/inet_connection_sock.c) and lets it in without a look at the sockets
+ * that are there. With one uid for all, a program whose socket has it for a moment could bind it to another reservation's
+ * port meanwhile, past berthd, by io_uring(7); with one for each held socket, the program's own sockets would no longer
+ * be in each other's way. */
+#include "sharing.h"
+
+#include <netinet/in.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Outside every range that systemd, Debian or subuid(5) hand out, and never the invalid (uid_t)-1. */
+#define LONELY ((uid_t)0x80000000)
+#define COMPANY ((uid_t)0xc0000000)
+#define OWN_BITS ((uid_t)0x3fffffff)
+
+int set_socket_int(int fd, int name, int value) {
+    return setsockopt(fd, SOL_SOCKET, name, &value, sizeof value);
+}
+
+int get_socket_int(int fd, int name) {
+    int value = 0;
+    socklen_t length = sizeof value;
+    return getsockopt(fd, SOL_SOCKET, name, &value, &length) < 0 ? 0 : value;
+}
+
+uid_t lonely_uid(int fd) {
+    struct stat status;
+    if (fstat(fd, &status) < 0)
+        return LONELY;
+    return (status.st_uid & ~OWN_BITS) == LONELY ? status.st_uid : LONELY | ((uid_t)status.st_ino & OWN_BITS);
+}
+
+uid_t momentary_uid(void) {
+    static uid_t last;
+    if (last == 0 && getrandom(&last, sizeof last, GRND_NONBLOCK) != sizeof last)
+        last = (uid_t)getpid();
+    return LONELY | (++last & OWN_BITS);
+}
+
+uid_t company_uid(uid_t lonely) {
+    uid_t uid = COMPANY | (lonely & OWN_BITS);
+    return uid == (uid_t)-1 ? COMPANY : uid;
+}
+
+/* Where fchown(2) is not allowed the socket keeps its uid: then processes of berthd's own uid can join with SO_REUSEPORT,
+ * and not for the moment only, because the kernel remembers the uid with the port. */
+bool start_sharing(struct sharing *sharing, int fd, uid_t uid) {
+    struct stat status;
+    *sharing = (struct sharing){.fd = fd, .reuse_port = get_socket_int(fd, SO_REUSEPORT)};
+    if (fstat(fd, &status) == 0 && fchown(fd, uid, (gid_t)-1) == 0) {
+        sharing->owner = status.st_uid;
+        sharing->chowned = true;
+    }
+    set_socket_int(fd, SO_REUSEPORT, 1);
+    return sharing->chowned;
+}
+
+void stop_sharing(const struct sharing *sharing) {
+    set_socket_int(sharing->fd, SO_REUSEPORT, sharing->reuse_port);
+    if (sharing->chowned && fchown(sharing->fd, sharing->owner, (gid_t)-1) < 0) {
+        /* It was allowed a moment ago. The uid stays one that shares with nobody: the safe side. */
+    }
+}
+
+/* The device is the one that it has. To set it makes the kernel file the socket anew (udp_lib_rehash in net/ipv4/udp.c),
+ * which begins with leaving the group. */
+int leave_group(int fd) {
+    int device = get_socket_int(fd, SO_BINDTOIFINDEX);
+    return set_socket_int(fd, SO_BINDTOIFINDEX, device);
+}
