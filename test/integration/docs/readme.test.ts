@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { buildReservation } from '../../../src/config/reservation.js';
@@ -13,6 +13,16 @@ import { Session } from './session.js';
 const document = readDocument('README.md');
 const all = blocks(document);
 const nameOf = ({ info }: { info: string }) => info.slice('file='.length);
+
+/** The headings, as links name them. */
+function anchorsOf(text: string): string[] {
+  return [...text.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) =>
+    title
+      .toLowerCase()
+      .replaceAll(/[^\w -]/g, '')
+      .replaceAll(' ', '-'),
+  );
+}
 
 describe('README.md', () => {
   it('has reservations without a mistake', () => {
@@ -50,16 +60,14 @@ describe('README.md', () => {
   });
 
   it('has links that lead somewhere', () => {
-    for (const name of [
-      'README.md',
-      'docs/guide.md',
-      'docs/design.md',
-      'docs/protocol.md',
-      'docs/security.md',
-    ]) {
+    const pages = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'));
+    for (const page of pages) assert.ok(document.includes(`(docs/${page})`), `a link to ${page}`);
+    for (const name of ['README.md', ...pages.map((page) => `docs/${page}`)]) {
       const folder = name.startsWith('docs/') ? 'docs' : '.';
       for (const [, target = ''] of readDocument(name).matchAll(/\]\(([^)#:]+)\)/g))
         assert.doesNotThrow(() => readFileSync(join(root, folder, target)), `${name}: ${target}`);
+      for (const [, anchor = ''] of readDocument(name).matchAll(/\]\(#([^)]+)\)/g))
+        assert.ok(anchorsOf(readDocument(name)).includes(anchor), `${name}: #${anchor}`);
     }
   });
 });

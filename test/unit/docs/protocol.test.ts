@@ -100,8 +100,15 @@ describe('docs/protocol.md', () => {
     });
   }
 
+  it('shows a request of a method that there is, with parameters that it takes', () => {
+    const shown = blocks(document).find(({ info }) => info === 'request');
+    const { method, parameters } = JSON.parse(shown?.text ?? '') as { method: string; parameters: object };
+    assert.ok(methods.includes(method));
+    assert.deepEqual(Object.keys(parameters), ['name']);
+  });
+
   it('shows the error that berthd sends', () => {
-    const shown = blocks(document).find(({ text }) => text.includes('"error": "NotFound"'));
+    const shown = blocks(document).find(({ info }) => info === 'error');
     const [reply] = errorReply(new BerthError('NotFound', "there is no reservation 'cups'"));
     assert.deepEqual(JSON.parse(shown?.text ?? ''), JSON.parse(reply?.data.toString() ?? ''));
   });
