@@ -106,7 +106,7 @@ export class HeldSocket {
     this.warnings.push(...applyOptions(this.#fd, request.spec, this.address, options, true));
     try {
       if (this.address.family === 'unix') {
-        updatePath(this.address.path, options);
+        updatePath(this.#fd, this.address.path, options);
         this.warnings.push(...linkPath(this.address.path, options.symlinks));
       }
       if (!inUse) this.rest();

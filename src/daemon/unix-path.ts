@@ -2,9 +2,12 @@ import {
   chmodSync,
   chownSync,
   closeSync,
+  constants,
   existsSync,
+  fstatSync,
   lstatSync,
   mkdirSync,
+  openSync,
   renameSync,
   symlinkSync,
   unlinkSync,
@@ -46,7 +49,9 @@ export function bindPath(fd: number, path: string, type: number, options: Socket
     unlinkSync(path);
     bind();
   }
-  chownPath(path, options);
+  withFile(fd, path, (file) => {
+    chownFile(file, options);
+  });
 }
 
 /** As mkdirSync with `recursive`, which answers ENOENT where a read-only file system is the reason (EROFS). */
@@ -56,15 +61,43 @@ function makeDirectory(path: string, mode: number): void {
   mkdirSync(path, { mode });
 }
 
-/** Gives a socket file the owner and mode of a changed configuration. */
-export function updatePath(path: string, options: SocketOptions): void {
-  chmodSync(path, options.socketMode);
-  chownPath(path, options);
+/** Gives the file of a bound socket the owner and mode of a changed configuration. */
+export function updatePath(fd: number, path: string, options: SocketOptions): void {
+  withFile(fd, path, (file) => {
+    chmodSync(file, options.socketMode);
+    chownFile(file, options);
+  });
 }
 
-function chownPath(path: string, { socketUser, socketGroup }: SocketOptions): void {
+function chownFile(file: string, { socketUser, socketGroup }: SocketOptions): void {
   if (socketUser === undefined && socketGroup === undefined) return;
-  chownSync(path, idOf('user', socketUser), idOf('group', socketGroup));
+  chownSync(file, idOf('user', socketUser), idOf('group', socketGroup));
+}
+
+/**
+ * Runs `action` with a name of the socket's own file, which is never that of another: whoever can write in its
+ * directory, or in one above it, can put a link to any file in its place at any time, and berthd may change that.
+ */
+function withFile(fd: number, path: string, action: (file: string) => void): void {
+  const file = openFile(fd, path);
+  try {
+    action(`/proc/self/fd/${file}`);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function openFile(fd: number, path: string): number {
+  try {
+    return native.boundFile(fd);
+  } catch (error) {
+    if (!isSystemError(error) || error.code !== 'EPERM') throw error;
+  }
+  // An ordinary user's berthd cannot ask, and may change nothing but what is that user's.
+  const file = openSync(path, constant('O_PATH') | constants.O_NOFOLLOW);
+  if (fstatSync(file).isSocket()) return file;
+  closeSync(file);
+  throw new BerthError('Failed', `'${path}' is no socket any more`);
 }
 
 /** True when a path is a socket that nobody has bound any more: connect(2) is refused, and no silent socket is there. */
