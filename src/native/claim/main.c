@@ -22,10 +22,13 @@ void refuse(const char *name, const char *format, ...) {
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    /* What came over the socket stays on its one line, and moves no cursor. */
-    for (char *c = text; *c != '\0'; c++)
-        if (iscntrl((unsigned char)*c))
+    /* What came over the socket stays on its one line, and moves no cursor: nor by U+0080 to U+009F, in UTF-8. */
+    for (unsigned char *c = (unsigned char *)text; *c != '\0'; c++) {
+        if (*c == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f)
+            c[1] = *c = ' ';
+        else if (iscntrl(*c))
             *c = ' ';
+    }
     fprintf(stderr, "berth-claim: cannot claim '%s': %s\n", name, text);
     exit(EXIT_REFUSED);
 }
