@@ -28,6 +28,11 @@ static bool is_reservation(const char *path) {
     return !ends_in(path, "/berthd.conf");
 }
 
+/* As portreserve has it: any other file in its directory is an editor's. */
+static bool is_legacy(const char *path) {
+    return strpbrk(strrchr(path, '/'), ".~") == NULL;
+}
+
 static bool has_mark(const char *data, size_t length) {
     return memmem(data, length, "NoActivate", 10) != NULL || memmem(data, length, "[X-Berth]", 9) != NULL;
 }
@@ -52,7 +57,7 @@ static bool has_marked_drop_in(const char *directory) {
     return has_entry(directory, ".conf", is_marked);
 }
 
-/* Whether anything is reserved at all: a file of berth's, or a unit file with one of its words in it. */
+/* Whether anything is reserved at all: a file of berth's or of portreserve's, or a unit file with one of its words in it. */
 bool is_anything_reserved(void) {
     static const char *const own[] = {"/etc/berth", "/run/berth", "/usr/lib/berth"};
     static const char *const units[] = {
@@ -66,6 +71,8 @@ bool is_anything_reserved(void) {
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (has_entry(own[i], ".conf", is_reservation))
             return true;
+    if (has_entry("/etc/portreserve", "", is_legacy))
+        return true;
     for (size_t i = 0; i < count; i++)
         if (has_entry(units[i], ".service", is_marked) || has_entry(units[i], ".socket", is_marked) ||
             has_entry(units[i], "service.d", has_marked_drop_in) || has_entry(units[i], "socket.d", has_marked_drop_in))

@@ -9,14 +9,22 @@
 
 #include "generator.h"
 
-/* As in stamps.ts: the names that can mean something, in any order. */
+/* As in stamps.ts: a name that can mean something. portreserve's files have no ending. */
+static bool means_something(const char *name, bool legacy) {
+    static const char *const ends[] = {".conf", ".service", ".socket", ".d"};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (name[0] != '.' && ends_in(name, ends[i]))
+            return true;
+    return legacy && strpbrk(name, ".~") == NULL;
+}
+
+/* The sum of the hashes of such names, in any order. */
 static bool directory_is(const char *path, uint32_t hash, unsigned long count) {
+    bool legacy = strcmp(path, "/etc/portreserve") == 0;
     DIR *directory = opendir(below_root(path));
     for (const struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
-        const char *name = entry->d_name, *dot = strrchr(name, '.');
-        if (name[0] == '.' || dot == NULL)
-            continue;
-        if (strcmp(dot, ".conf") != 0 && strcmp(dot, ".service") != 0 && strcmp(dot, ".socket") != 0 && strcmp(dot, ".d") != 0)
+        const char *name = entry->d_name;
+        if (!means_something(name, legacy))
             continue;
         uint32_t one = 0x811c9dc5;
         for (; *name != '\0'; name++)

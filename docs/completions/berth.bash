@@ -86,9 +86,10 @@ _berth() {
     return
   fi
   case $verb in
-    '') mapfile -t COMPREPLY < <(compgen -W 'list status why watch verify check reload generate import' -- "$cur") ;;
-    status | verify) mapfile -t COMPREPLY < <(compgen -W "$(_berth_names "${control[@]}")" -- "$cur") ;;
+    '') mapfile -t COMPREPLY < <(compgen -W 'list status why watch verify check release reload generate import' -- "$cur") ;;
+    status | verify | release) mapfile -t COMPREPLY < <(compgen -W "$(_berth_names "${control[@]}")" -- "$cur") ;;
     why) mapfile -t COMPREPLY < <(compgen -W "$(_berth_ports "${control[@]}")" -- "$cur") ;;
+    import) mapfile -t COMPREPLY < <(compgen -W 'portreserve socket' -- "$cur") ;;
     import) mapfile -t COMPREPLY < <(compgen -W 'portreserve socket' -- "$cur") ;;
     check) _berth_files -f -X '!*.conf' -- "$cur" && _berth_files -d -- "$cur" ;;
   esac

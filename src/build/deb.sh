@@ -1,7 +1,8 @@
 #!/bin/sh
-# deb.sh [DIRECTORY]: makes berth_VERSION_ARCHITECTURE.deb, in build/ when no directory is given, out of what stage.sh lays out and of src/build/deb. Needs a build. By
-# dpkg-deb alone: debhelper would bring eighty packages along for what is a few lines here. Whoever builds, and when,
-# makes no difference to the bytes; $SOURCE_DATE_EPOCH dates all of it, and $DEBFULLNAME and $DEBEMAIL sign it.
+# deb.sh [DIRECTORY]: makes berth_VERSION_ARCHITECTURE.deb, in build/ when no directory is given, out of what stage.sh
+# lays out and of src/build/deb. Needs a build. By dpkg-deb alone: debhelper would bring eighty packages along for what is
+# a few lines here. Whoever builds, and when, makes no difference to the bytes; $SOURCE_DATE_EPOCH dates all of it, and
+# $DEBFULLNAME and $DEBEMAIL sign it.
 set -eu
 cd "$(dirname "$0")/../.."
 export LC_ALL=C
@@ -49,12 +50,8 @@ libraries=$(cd "$work" && dpkg-shlibdeps -O $modules 2>"$work/shlibdeps.log" | s
   cat "$work/shlibdeps.log" >&2
   exit 1
 }
-# sd-notify is compiled against V8 itself, whose interface every major version changes: with another one, berthd would
-# not start.
-major=$(node -p 'process.versions.node.split(".")[0]')
-oldest=$major~
-[ "$major" -gt 20 ] || oldest=20.19
-node="nodejs (>= $oldest), nodejs (<< $((major + 1))~)"
+# Any later one will do: berth's addon has Node's stable interface, and without sd-notify berthd goes on (notify.ts).
+node='nodejs (>= 20.19)'
 
 (cd "$tree" && find . -path ./DEBIAN -prune -o -type f -printf '%P\0' | sort -z | xargs -0 md5sum) >"$tree/DEBIAN/md5sums"
 for script in postinst prerm postrm; do

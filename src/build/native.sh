@@ -39,6 +39,7 @@ if newer build/bin/berth-claim $claim/*.c $claim/*.h package.json; then
   # shellcheck disable=SC2086
   $compiler $warnings -O2 -fanalyzer ${CFLAGS--static} "-DVERSION=\"$version\"" -o build/bin/berth-claim $claim/*.c
 fi
+ln -sf berth-claim build/bin/portrelease
 
 # Static as well: at boot it runs before anything else does.
 guard=generators

@@ -25,6 +25,7 @@ ln -sf ../lib/berth/berth.cjs "$destdir/usr/bin/berth"
 ln -sf ../lib/berth/berthd.cjs "$destdir/usr/sbin/berthd"
 install -m 644 build/lib/berth.node "$lib/"
 install -m 755 build/bin/berth-claim "$destdir/usr/bin/"
+ln -sf ../bin/berth-claim "$destdir/usr/sbin/portrelease"
 install -Dm 755 -t "$destdir/usr/lib/systemd/system-generators" build/bin/berth-generator
 
 # The two packages with native parts cannot be bundled. Only what they load at run time is taken.
@@ -38,7 +39,8 @@ for package in bindings file-uri-to-path node-unix-socket $(cd node_modules && e
   done
 done
 
-install -Dm 644 -t "$destdir/usr/lib/systemd/system" units/berth.service units/berth.socket
+install -Dm 644 -t "$destdir/usr/lib/systemd/system" units/berth.service units/berth.socket \
+  units/berth-portreserve.socket
 for page in docs/man/*.[1-9]; do
   install -Dm 644 -t "$destdir/usr/share/man/man${page##*.}" "$page"
 done

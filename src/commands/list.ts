@@ -8,10 +8,12 @@ import { formatAge } from './time.js';
 
 const heads = ['NAME', 'SOCKETS', 'UNIT', 'MODE', 'STATE', 'SINCE'] as const;
 const stateColumn = heads.indexOf('STATE');
-const colours = { held: undefined, active: 'green', failed: 'red' } as const satisfies Record<
-  ReservationState,
-  unknown
->;
+const colours = {
+  held: undefined,
+  active: 'green',
+  released: 'bold',
+  failed: 'red',
+} as const satisfies Record<ReservationState, unknown>;
 
 export async function list({ control, json, legend }: Invocation, output: Output): Promise<number> {
   const reservations = await listAll(control);

@@ -13,6 +13,7 @@ const commands: Readonly<Record<Verb, () => Promise<Command>>> = {
   watch: async () => (await import('./watch.js')).watch,
   verify: async () => (await import('./verify.js')).verify,
   check: async () => (await import('./check.js')).check,
+  release: async () => (await import('./release.js')).release,
   reload: async () => (await import('./reload.js')).reload,
   generate: async () => (await import('./generate.js')).generate,
   import: async () => (await import('./import.js')).importReservations,

@@ -22,6 +22,7 @@ const colours: Readonly<Record<SocketInfo['state'] | ReservationStatus['state'],
   active: 'green',
   listening: 'green',
   lent: 'green',
+  released: 'bold',
   failed: 'red',
 };
 

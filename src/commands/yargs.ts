@@ -74,6 +74,9 @@ function declare(version: string): Argv {
           describe: 'Read the files of this directory; may repeat',
         }),
     )
+    .command('release <NAME>', 'Let go of the ports of a reservation with Handoff=release', (y) =>
+      y.positional('NAME', { describe: "The reservation; '*' for all of them" }),
+    )
     .command('reload', 'Make berthd re-read its files')
     .command('generate', 'Show the drop-ins that units get, without writing them', (y) =>
       y
@@ -130,6 +133,7 @@ function declare(version: string): Argv {
 /** What a verb cannot do without. */
 const needs: Readonly<Partial<Record<Verb, string>>> = {
   status: 'the NAME of a reservation',
+  release: 'the NAME of a reservation',
   why: 'a PORT',
 };
 

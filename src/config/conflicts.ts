@@ -18,12 +18,17 @@ export function sharedSockets(reservations: readonly Reservation[]): { name: str
       const key = identity(spec, reservation);
       const earlier = first.get(key);
       if (earlier === undefined) first.set(key, { spec, reservation });
-      else if (!(earlier.reservation.options.reusePort && reservation.options.reusePort)) {
+      else if (!mayShare(earlier.reservation, reservation)) {
         found.push({ name: reservation.name, mistake: mistakeOf(spec, reservation, earlier) });
       }
     }
   }
   return found;
+}
+
+/** By SO_REUSEPORT there are two sockets; portreserve's files, of which one releases for the others, share one. */
+function mayShare(one: Reservation, other: Reservation): boolean {
+  return (one.options.reusePort && other.options.reusePort) || (one.legacy === true && other.legacy === true);
 }
 
 function mistakeOf(
@@ -36,7 +41,7 @@ function mistakeOf(
     earlier.reservation.name === reservation.name ? 'this reservation' : `'${earlier.reservation.name}'`;
   return {
     ...spec.at,
-    key: listenKeys[spec.type],
+    key: reservation.legacy === true ? '' : listenKeys[spec.type],
     message: `${describeSocket(spec)} is reserved already by ${owner} (${file}:${line})`,
   };
 }

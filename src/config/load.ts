@@ -2,6 +2,7 @@ import * as path from 'node:path';
 import type { Mistake, Reservation } from '../model/reservation.js';
 import { sharedSockets } from './conflicts.js';
 import { settingsName } from './names.js';
+import { loadPortreserve, type LegacyFiles } from './portreserve.js';
 import { buildReservation } from './reservation.js';
 import { collect, firstFile, search, type Found, type FoundFile } from './search.js';
 import type { Services } from './services.js';
@@ -23,18 +24,28 @@ export interface Configuration {
   readonly settings: Settings;
 }
 
-/** Reads everything on a search path (see search.ts). Never throws for what stands in the files, or cannot be read. */
+/**
+ * Reads everything on a search path (see search.ts), and in a directory of portreserve's files, of which those count
+ * whose name has no file of berth's own. Never throws for what stands in the files, or cannot be read.
+ */
 export function loadConfiguration(
   source: FileSource,
   directories: readonly string[],
   services: Services,
+  portreserve?: string,
 ): Configuration {
   const { found, masked, mistakes } = search(source, directories);
   const all = [...mistakes];
   const settingsFile = firstFile(source, directories, settingsName, all);
   const settings = readSettings(settingsFile, all);
   const files = found.filter(({ name }) => name !== settingsName);
-  return { ...assemble(files, services, all), masked, complete: mistakes.length === 0, settings };
+  const own = new Set([...masked, ...found.map(({ name }) => name)]);
+  const legacy =
+    portreserve === undefined
+      ? noLegacy
+      : loadPortreserve(source, portreserve, services, (name) => own.has(name));
+  const complete = mistakes.length === 0 && legacy.complete;
+  return { ...assemble(files, services, all, legacy), masked, complete, settings };
 }
 
 /**
@@ -63,6 +74,8 @@ export function loadFiles(source: FileSource, files: readonly string[], services
   return { ...assemble(found, services, mistakes), masked: new Set(), complete: true, settings };
 }
 
+const noLegacy: LegacyFiles = { reservations: [], mistakes: [], broken: [], complete: true };
+
 function readSettings(file: FoundFile | undefined, mistakes: Mistake[]): Settings {
   if (file?.bytes === undefined) return defaultSettings;
   const parsed = parseSettings(file.file, file.bytes);
@@ -74,6 +87,7 @@ function assemble(
   found: readonly Found[],
   services: Services,
   before: readonly Mistake[],
+  legacy: LegacyFiles = noLegacy,
 ): Omit<Configuration, 'settings' | 'masked' | 'complete'> {
   const mistakes = [...before];
   const broken = new Set<string>();
@@ -84,6 +98,9 @@ function assemble(
     if (made.reservation === undefined) broken.add(files.name);
     else built.push(made.reservation);
   }
+  mistakes.push(...legacy.mistakes);
+  for (const name of legacy.broken) broken.add(name);
+  built.push(...legacy.reservations);
   for (const { name, mistake } of sharedSockets(built)) {
     mistakes.push(mistake);
     broken.add(name);

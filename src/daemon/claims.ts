@@ -1,11 +1,12 @@
 import { closeSync } from 'node:fs';
 import { BerthError, messageOf } from '../model/errors.js';
+import { describeSocket } from '../model/reservation.js';
 import type { Reservation } from '../model/reservation.js';
 import { native } from '../native/index.js';
 import type { ClaimantInfo } from '../protocol/messages.js';
 import type { Peer } from '../protocol/peer.js';
 import { claimReply } from '../protocol/replies.js';
-import type { ClaimMode, Reply } from '../protocol/replies.js';
+import type { ClaimMode, Replies, Reply } from '../protocol/replies.js';
 import { findUnitCgroup, firstProcessIn, unitOfProcess } from '../systemd/cgroup.js';
 import type { UnitCgroup } from '../systemd/cgroup.js';
 import { commandOf, processesWithSockets } from '../systemd/processes.js';
@@ -13,9 +14,10 @@ import { withReserve } from './descriptor-reserve.js';
 import type { HeldSocket } from './held-socket.js';
 import { Events } from './events.js';
 import type { Log } from './log.js';
+import type { Attested } from './policy.js';
 import { superviseCgroup, superviseProcess, superviseUnit } from './supervise.js';
 import type { Supervision } from './supervise.js';
-import type { Entry, Table } from './table.js';
+import type { Entry, Slot, Table } from './table.js';
 
 /** `exec` runs a command with the sockets; `unit` stands in ExecStartPre= and does what Handoff= says. */
 export const claimForms = ['exec', 'unit'] as const;
@@ -23,6 +25,16 @@ export type ClaimForm = (typeof claimForms)[number];
 
 interface Claimant extends ClaimantInfo {
   readonly supervision: Supervision | undefined;
+  /** It had sockets released for a unit that does not run: they are taken back with its end, or at the next reading. */
+  readonly ahead?: true;
+}
+
+/** What a claim has the rest of berthd do. */
+export interface ClaimEffects {
+  /** Other sockets are held than before, or fewer. */
+  changed(): void;
+  /** Resolves when nobody has the sockets any more that were closed before changed(), not even the service manager. */
+  settled(): Promise<void>;
 }
 
 /** What a claimant is followed by: its unit's cgroup, or its own process. `takePidfd` gives the pidfd away. */
@@ -40,14 +52,15 @@ export class Claims {
   /** By reservation; one claimant for the reservation's unit, and one for each other process. */
   readonly #claimants = new Map<string, Map<string, Claimant>>();
 
-  readonly #socketsChanged: () => void;
+  readonly #effects: ClaimEffects;
+  /** Something was released, and changed() has not been called yet: several may be released at once. */
+  #unsettled = false;
 
-  /** `socketsChanged` is called when a claim made berthd hold other sockets than before. */
-  constructor(table: Table, log: Log, socketsChanged: () => void, events = new Events(log)) {
+  constructor(table: Table, log: Log, effects: ClaimEffects, events = new Events(log)) {
     this.#table = table;
     this.#log = log;
+    this.#effects = effects;
     this.#events = events;
-    this.#socketsChanged = socketsChanged;
   }
 
   of(name: string): Claimant[] {
@@ -66,9 +79,25 @@ export class Claims {
     });
   }
 
+  /** The reservations of which a socket is released, and the names of those that have claimants. */
+  get released(): { readonly reservations: Reservation[]; readonly claimed: string[] } {
+    const entries = [...this.#table.entries()].filter(({ slots }) => slots.some(isReleased));
+    const reservations = entries.map(({ reservation }) => reservation);
+    return {
+      reservations,
+      claimed: reservations.flatMap(({ name }) => (this.inUse(name) ? name : [])),
+    };
+  }
+
   /** Makes the sockets ready and hands over duplicates. Throws a BerthError when that cannot be done for all of them. */
-  grant({ reservation, slots }: Entry, peer: Peer, form: ClaimForm): Reply[] {
+  grant(entry: Entry, peer: Peer, form: ClaimForm): Replies {
+    const { reservation, slots } = entry;
     const mode = modeOf(reservation, form);
+    if (mode === 'release') {
+      const pid = form === 'exec' && peer.unit?.unit !== reservation.unit ? peer : undefined;
+      this.release(entry, peer, pid);
+      return this.settled().then(() => claimReply(mode, []));
+    }
     const inodes = (): string => slots.map(({ socket }) => socket?.inode).join();
     const before = inodes();
     withReserve(() => {
@@ -79,7 +108,7 @@ export class Claims {
       return socket;
     });
     this.#makeReady(reservation.name, sockets, mode);
-    if (inodes() !== before) this.#socketsChanged();
+    if (inodes() !== before) this.#effects.changed();
     this.#follow(reservation, sockets, peer);
     this.#events.emit({
       event: 'claimed',
@@ -96,6 +125,31 @@ export class Claims {
     );
   }
 
+  /**
+   * Lets go of the sockets; they are free when settled() resolves. They are taken back when the reservation's unit has
+   * ended, or `runs`, which becomes the service itself. Where the unit does not run they are released ahead of its start,
+   * and at the longest until the files are read again: whoever asked may have gone, and nothing tells what comes after.
+   */
+  release({ reservation, slots }: Entry, peer: Attested, runs?: Follower): void {
+    const { name, unit } = reservation;
+    const freed = this.#table.release(slots);
+    const cgroup = peer.unit?.unit === unit ? peer.unit : findUnitCgroup(unit);
+    if (runs !== undefined) this.#follow(reservation, [], runs);
+    else if (cgroup !== undefined) this.#follow(reservation, [], { pid: peer.pid, unit: cgroup });
+    else this.#await(reservation, peer);
+    if (freed.length === 0) return;
+    const what = freed.map(({ request }) => describeSocket(request.spec)).join(', ');
+    this.#log.warning(`${name}: released ${what}, free for anybody until ${unit} has bound it`);
+    this.#unsettled = true;
+  }
+
+  /** Resolves when what was released is free for others. */
+  settled(): Promise<void> {
+    if (this.#unsettled) this.#effects.changed();
+    this.#unsettled = false;
+    return this.#effects.settled();
+  }
+
   /** The unit says that its service has ended, or, of a loan, that it has bound its own sockets. */
   done({ reservation, slots }: Entry, peer: Peer): Reply[] {
     const { name, unit } = reservation;
@@ -110,7 +164,30 @@ export class Claims {
    * a cgroup. Its processes may be of another user, whose descriptors berthd may not see (proc(5)), and while it is being
    * started PID 1 has them, or nobody, of a loan. What a running unit might serve on is never put to rest.
    */
-  recover(): void {
+  recover(claimed: readonly string[] = []): void {
+    for (const name of claimed) {
+      const entry = this.#table.get(name);
+      if (entry !== undefined) this.#followUnit(entry.reservation, []);
+    }
+    this.#findHolders();
+    this.settle();
+  }
+
+  /** Takes back what is released and has no claimant, or only one that was ahead of a unit which does not run. */
+  settle(): void {
+    for (const [name, claimants] of this.#claimants) {
+      const entry = this.#table.get(name);
+      for (const [key, { ahead }] of claimants) {
+        if (ahead !== true) continue;
+        claimants.delete(key);
+        if (claimants.size === 0) this.#claimants.delete(name);
+        if (entry !== undefined) this.#followUnit(entry.reservation, []);
+      }
+    }
+    this.#takeBack();
+  }
+
+  #findHolders(): void {
     const inodes: number[] = [];
     for (const { socket } of this.#table.slots()) if (socket !== undefined) inodes.push(socket.inode);
     if (inodes.length === 0) return;
@@ -122,8 +199,8 @@ export class Claims {
       const pids = new Set(sockets.flatMap(({ inode }) => owners.get(inode) ?? []));
       pids.delete(1);
       for (const pid of pids) this.#followProcess(reservation, sockets, pid);
-      if (!this.inUse(reservation.name) && reservation.handoff !== 'none')
-        this.#followUnit(reservation, sockets);
+      const handed = reservation.handoff !== 'none' && reservation.handoff !== 'release';
+      if (!this.inUse(reservation.name) && handed) this.#followUnit(reservation, sockets);
       if (!this.inUse(reservation.name)) this.#rest(reservation.name, sockets);
     }
   }
@@ -179,6 +256,20 @@ export class Claims {
     if (unit !== undefined) this.#follow(reservation, sockets, { pid: 1, unit });
   }
 
+  #await({ name, unit }: Reservation, { pid }: Attested): void {
+    const claimants = this.#claimants.get(name) ?? new Map<string, Claimant>();
+    const claimant = {
+      pid,
+      command: commandOf(pid),
+      since: Date.now(),
+      supervision: undefined,
+      ahead: true,
+    } as const;
+    // In the place of the unit, whose claim or end comes after it.
+    if (!claimants.has(unit)) claimants.set(unit, claimant);
+    this.#claimants.set(name, claimants);
+  }
+
   /** The reservation's own unit is followed as a whole, anybody else (root at a shell) as a process. */
   #follow({ name, unit, handoff }: Reservation, sockets: readonly HeldSocket[], follower: Follower): void {
     const cgroup = follower.unit?.unit === unit ? follower.unit : undefined;
@@ -231,6 +322,20 @@ export class Claims {
         name,
         entry.slots.flatMap(({ socket }) => socket ?? []),
       );
+    this.#takeBack();
+  }
+
+  /** Of a socket that several reservations have, each one's claimants count. */
+  #takeBack(): void {
+    const free = new Set<Slot>(this.#table.released);
+    if (free.size === 0) return;
+    for (const name of this.#claimants.keys())
+      for (const slot of this.#table.get(name)?.slots ?? []) free.delete(slot);
+    if (free.size === 0) return;
+    withReserve(() => {
+      this.#table.takeBack([...free]);
+    });
+    this.#effects.changed();
   }
 
   #rest(name: string, sockets: readonly HeldSocket[]): void {
@@ -245,9 +350,14 @@ export class Claims {
   }
 }
 
+function isReleased({ released }: Slot): boolean {
+  return released !== undefined;
+}
+
 /** What a claim of this form gets of this reservation. Throws with what to do instead when it gets nothing. */
 function modeOf({ name, handoff, unit }: Reservation, form: ClaimForm): ClaimMode {
   if (handoff === 'none') throw new BerthError('Denied', `'${name}' is held for nobody (Handoff=none)`);
+  if (handoff === 'release') return 'release';
   if (form === 'exec' && (handoff === 'exec' || handoff === 'store')) return 'exec';
   if (form === 'unit' && (handoff === 'store' || handoff === 'lend')) return handoff;
   const instead = {
@@ -255,7 +365,6 @@ function modeOf({ name, handoff, unit }: Reservation, form: ClaimForm): ClaimMod
     exec: `ExecStart=berth-claim ${name} -- COMMAND`,
     bind: 'another Handoff=: this version has no supervised bind',
     lend: `ExecStartPre=+berth-claim ${name}`,
-    release: 'another Handoff=: this version never lets go',
   }[handoff];
   throw new BerthError('Failed', `'${name}' has Handoff=${handoff}: ${unit} needs ${instead}`);
 }

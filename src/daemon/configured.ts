@@ -1,5 +1,6 @@
 import { disk } from '../config/disk.js';
 import { loadConfiguration, type Configuration } from '../config/load.js';
+import { portreserveDirectory } from '../config/portreserve.js';
 import { defaultDirectories } from '../config/search.js';
 import { parseServices } from '../config/services.js';
 import type { Settings } from '../config/settings.js';
@@ -23,12 +24,20 @@ export class ConfigurationFiles {
   /** The directories of which one changes when the configuration may have changed. */
   readonly directories: readonly string[];
   readonly #own: readonly string[] | undefined;
+  readonly #portreserve: string | undefined;
   readonly #program: string;
   #last: { readonly inputs: Inputs; readonly since: number; readonly settings: Settings } | undefined;
 
-  /** `own` are directories to read instead of the machine's own, without its unit files; `program` is berthd's file. */
-  constructor(own: readonly string[] | undefined, program: string) {
-    this.directories = own ?? [...defaultDirectories, ...unitDirectories, generatorDirectory];
+  /**
+   * `own` are directories to read instead of the machine's own, without its unit files; `program` is berthd's file.
+   * portreserve's files are read in the directory that is named, else only beside the machine's own.
+   */
+  constructor(own: readonly string[] | undefined, program: string, portreserve?: string) {
+    this.#portreserve = portreserve ?? (own === undefined ? portreserveDirectory : undefined);
+    this.directories = [
+      ...(own ?? [...defaultDirectories, ...unitDirectories, generatorDirectory]),
+      ...(this.#portreserve === undefined ? [] : [this.#portreserve]),
+    ];
     this.#own = own;
     this.#program = program;
   }
@@ -39,15 +48,17 @@ export class ConfigurationFiles {
     const services = parseServices(textOf(() => source.read('/etc/services')));
     const loaded =
       this.#own === undefined
-        ? loadReservations(new UnitSearch(source), defaultDirectories, services)
-        : loadConfiguration(source, this.#own, services);
+        ? loadReservations(new UnitSearch(source), defaultDirectories, services, this.#portreserve)
+        : loadConfiguration(source, this.#own, services, this.#portreserve);
     this.#last = { inputs, since, settings: loaded.settings };
     return loaded;
   }
 
   /** What recall() wants to know of the last load(); undefined when it would prove nothing (see stamps.ts). */
   remember(): string | undefined {
-    if (this.#last === undefined) return undefined;
+    // The stamps know portreserve's files, which have no ending, by their directory.
+    const elsewhere = ![undefined, portreserveDirectory].includes(this.#portreserve);
+    if (this.#last === undefined || elsewhere) return undefined;
     const { inputs, since, settings } = this.#last;
     const { directories, files } = inputs;
     const text = stamps({ directories, files: new Set([...files, this.#program]) }, '', since);

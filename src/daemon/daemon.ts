@@ -2,7 +2,7 @@ import { closeSync, statSync } from 'node:fs';
 import { defaultSettings } from '../config/settings.js';
 import { messageOf } from '../model/errors.js';
 import type { Settings } from '../config/settings.js';
-import { describeSocket, formatMistake } from '../model/reservation.js';
+import { describeSocket, formatMistake, type Reservation } from '../model/reservation.js';
 import { count } from '../model/text.js';
 import { native, Readable } from '../native/index.js';
 import type { Watch } from '../native/index.js';
@@ -18,6 +18,8 @@ import type { Log } from './log.js';
 import { handleRequest } from './methods.js';
 import type { MethodContext } from './methods.js';
 import type { Policy } from './policy.js';
+import { PortreserveSocket } from './portreserve-socket.js';
+import { joined, releaseNamed } from './releases.js';
 import { Table } from './table.js';
 import type { Slot } from './table.js';
 import { commandOf } from '../systemd/processes.js';
@@ -29,6 +31,8 @@ export interface DaemonOptions {
   readonly configuration: Pick<ConfigurationFiles, 'directories' | 'load' | 'remember' | 'recall'>;
   /** The listening control socket, which the daemon takes over. */
   readonly control: number;
+  /** The datagram socket of portreserve, which the daemon takes over, where there is one. */
+  readonly portreserve?: number | undefined;
   readonly policy: Policy;
   readonly notifier: Notifier;
   /** Where the sockets outlive berthd, and what an earlier one left there. Without it they go with the process. */
@@ -63,6 +67,7 @@ export class Daemon {
   readonly #claims: Claims;
   readonly #vault: Vault | undefined;
   #server: ControlServer | undefined;
+  #portreserve: PortreserveSocket | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #watchdogTimer: NodeJS.Timeout | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
@@ -79,27 +84,31 @@ export class Daemon {
   constructor(options: DaemonOptions) {
     this.#options = options;
     this.#events = new Events(options.log);
-    const save = (): void => {
-      this.#save();
+    const effects = {
+      changed: () => {
+        this.#afterHolding();
+        this.#save();
+      },
+      settled: () => options.vault?.store.settled() ?? Promise.resolve(),
     };
-    this.#claims = new Claims(this.#table, options.log, save, this.#events);
+    this.#claims = new Claims(this.#table, options.log, effects, this.#events);
     this.#vault = options.vault && new Vault(options.vault.store, options.vault.passed);
   }
 
   /** Holds all that can be held, opens the control socket, and says READY=1. */
   start(): void {
     const { control, policy, notifier, log, vault } = this.#options;
-    let memory: string | undefined;
+    let left: Left = { released: [], claimed: [] };
     try {
       const recovered = recover(vault?.passed ?? []);
-      this.#table.restore(recovered.stored);
-      memory = recovered.memory;
+      left = readLeft(recovered.memory);
+      this.#table.restore(recovered.stored, left.released);
     } catch (error) {
       // Better to begin anew than to hold what nobody can be handed.
       log.err(`what an earlier berthd held is lost: ${messageOf(error)}`);
     }
-    this.#claims.recover();
-    if (this.#recall(memory)) this.#guard();
+    this.#claims.recover(left.claimed);
+    if (this.#recall(left.files)) this.#guard();
     else this.#configure();
     const context: MethodContext = {
       table: this.#table,
@@ -122,6 +131,7 @@ export class Daemon {
         log.warning(message);
       },
     });
+    this.#portreserve = this.#servePortreserve(context);
     const summary = this.#summary();
     notifier.ready(summary);
     log.info(summary);
@@ -131,6 +141,25 @@ export class Daemon {
         notifier.watchdog();
       }, notifier.watchdogInterval / 2);
     }
+  }
+
+  #servePortreserve(context: MethodContext): PortreserveSocket | undefined {
+    const { portreserve, log } = this.#options;
+    if (portreserve === undefined) return undefined;
+    return new PortreserveSocket(portreserve, {
+      release: (name, peer) => {
+        this.#awaitIdleness();
+        const { refusals } = releaseNamed(context, [name], peer);
+        // Nobody waits for it: what remains to be said is for the log.
+        this.#claims.settled().catch((error: unknown) => {
+          log.warning(`systemd does not answer: ${messageOf(error)}`);
+        });
+        return refusals.length === 0 ? undefined : joined(refusals).message;
+      },
+      report: (message) => {
+        log.warning(message);
+      },
+    });
   }
 
   /** Re-reads the files. A reservation with a mistake stays as it was. */
@@ -154,6 +183,7 @@ export class Daemon {
     this.#options.notifier.stopping();
     if (!asleep) this.#options.guards?.lift();
     this.#server?.close();
+    this.#portreserve?.close();
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#idleTimer);
     clearInterval(this.#watchdogTimer);
@@ -204,6 +234,7 @@ export class Daemon {
       this.#table.apply(loaded.reservations, new Set(keep), (name) => this.#claims.inUse(name));
     });
     this.#claims.forget((name) => this.#table.get(name) !== undefined);
+    this.#claims.settle();
     this.#afterHolding();
     this.#guard();
     this.#tellChanges(before);
@@ -273,7 +304,10 @@ export class Daemon {
   #save(): void {
     const { wanted, held } = this.#table.count();
     try {
-      this.#vault?.save(this.#table.stored(), wanted === held ? this.#memory : undefined);
+      const { reservations: released, claimed } = this.#claims.released;
+      const files = wanted === held ? this.#memory : undefined;
+      const left: Left = { ...(files === undefined ? {} : { files }), released, claimed };
+      this.#vault?.save(this.#table.stored(), JSON.stringify(left));
     } catch (error) {
       // Without a descriptor to spare, say. What was stored before is there yet.
       this.#options.log.err(`cannot store the sockets with the manager: ${messageOf(error)}`);
@@ -294,7 +328,7 @@ export class Daemon {
         if (slot.error !== undefined)
           complaints.set(`${reservation.name}: ${slot.error}`, complaintOf(reservation.name, slot));
         if (slot.holder !== undefined) this.#awaitEnd(slot.holder);
-        missing ||= slot.socket === undefined;
+        missing ||= slot.socket === undefined && slot.released === undefined;
       }
     }
     for (const [complaint, happening] of complaints)
@@ -357,8 +391,32 @@ export class Daemon {
   }
 
   #summary(): string {
-    const { wanted, held } = this.#table.count();
-    const rest = wanted === held ? '' : `; ${wanted - held} cannot be held`;
-    return `Holding ${count(held, 'socket')} of ${count(this.#table.size, 'reservation')}${rest}`;
+    const { wanted, held, released } = this.#table.count();
+    const rest = [
+      ...(released > 0 ? [`${released} released`] : []),
+      ...(wanted === held ? [] : [`${wanted - held} cannot be held`]),
+    ];
+    return [`Holding ${count(held, 'socket')} of ${count(this.#table.size, 'reservation')}`, ...rest].join(
+      '; ',
+    );
+  }
+}
+
+/** What one berthd leaves to the next one beside the sockets. */
+interface Left {
+  /** By which it knows the configuration; without it, it has to read it. */
+  readonly files?: string;
+  /** The reservations of which a socket is released, and the names of those that have claimants. */
+  readonly released: readonly Reservation[];
+  readonly claimed: readonly string[];
+}
+
+/** An earlier version left other things, which are of no use to this one. */
+function readLeft(memory: string | undefined): Left {
+  const nothing: Left = { released: [], claimed: [] };
+  try {
+    return { ...nothing, ...(JSON.parse(memory ?? '{}') as Partial<Left>) };
+  } catch {
+    return nothing;
   }
 }

@@ -167,6 +167,13 @@ export class HeldSocket {
     if (address.family === 'unix' && options.removeOnStop) removePath(address.path, options.symlinks);
   }
 
+  /** Lets go of the address for somebody else to bind: with an AF_UNIX path, its file goes too. */
+  letGo(): void {
+    const { address } = this;
+    this.close();
+    if (address.family === 'unix') removePath(address.path, []);
+  }
+
   get #isStream(): boolean {
     return this.#request.spec.type !== 'datagram';
   }

@@ -5,7 +5,7 @@ import type { ReservationInfo, Request } from '../protocol/messages.js';
 import { identifyPeer } from '../protocol/peer.js';
 import type { Peer } from '../protocol/peer.js';
 import { answer } from '../protocol/replies.js';
-import type { Reply } from '../protocol/replies.js';
+import type { Replies, Reply } from '../protocol/replies.js';
 import type { Stream } from '../protocol/stream.js';
 import { commandOf } from '../systemd/processes.js';
 import { claimForms } from './claims.js';
@@ -13,6 +13,7 @@ import type { Claims } from './claims.js';
 import type { Events, Happening } from './events.js';
 import type { Policy } from './policy.js';
 import type { Entry, Table } from './table.js';
+import { joined, releaseNamed } from './releases.js';
 import { infoOf, statusOf } from './views.js';
 
 /** A page of `List` stays well below what a packet holds. */
@@ -33,11 +34,13 @@ export function handleRequest(
   context: MethodContext,
   request: Request,
   connection: number,
-): Reply[] | Stream {
+): Replies | Stream {
   switch (request.method) {
     case 'Claim':
     case 'Done':
       return claim(context, request, connection);
+    case 'Release':
+      return release(context, request.parameters['names'], connection);
     case 'List':
       return list(context, request.parameters['after']);
     case 'Status':
@@ -60,7 +63,7 @@ function find(table: Table, name: unknown): Entry {
 }
 
 /** Both methods of berth-claim: granted to the reservation's unit and to root. */
-function claim(context: MethodContext, request: Request, connection: number): Reply[] {
+function claim(context: MethodContext, request: Request, connection: number): Replies {
   const { table, claims, policy } = context;
   const form = claimForms.find((candidate) => candidate === request.parameters['form']);
   if (form === undefined)
@@ -100,6 +103,22 @@ function watch({ events, table }: MethodContext, connection: number): Stream {
     native.peer(connection).uid,
     `holding ${count(held, 'socket')} of ${count(table.size, 'reservation')}`,
   );
+}
+
+/** Also where some are refused, the others are released. */
+async function release(context: MethodContext, names: unknown, connection: number): Promise<Reply[]> {
+  if (!Array.isArray(names) || !names.every((name) => typeof name === 'string'))
+    throw new BerthError('BadMessage', 'the names are not a list of strings');
+  if (names.some((name) => name !== '*' && context.table.get(name) === undefined)) context.refresh();
+  const peer = identifyPeer(connection);
+  try {
+    const { released, refusals } = releaseNamed(context, names, peer);
+    await context.claims.settled();
+    if (refusals.length > 0) throw joined(refusals);
+    return answer({ released });
+  } finally {
+    peer.release();
+  }
 }
 
 function list({ table, claims }: MethodContext, after: unknown): Reply[] {

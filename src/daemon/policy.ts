@@ -3,10 +3,13 @@ import type { Reservation } from '../model/reservation.js';
 import type { Peer } from '../protocol/peer.js';
 import { commandOf } from '../systemd/processes.js';
 
+/** What the kernel says of who asks. */
+export type Attested = Pick<Peer, 'pid' | 'uid' | 'unit'>;
+
 /** Who may do what, judged only by what the kernel says of the peer. Both throw `Denied` with the reason. */
 export interface Policy {
-  checkClaim(peer: Peer, reservation: Reservation): void;
-  checkReload(peer: Peer): void;
+  checkClaim(peer: Attested, reservation: Reservation): void;
+  checkReload(peer: Attested): void;
 }
 
 /** Under systemd: a reservation is for its unit, whatever user that runs as, and for root; reloading is for root. */
@@ -22,14 +25,14 @@ export const systemPolicy: Policy = {
 
 /** Started by hand: everything is for the user who started it, and for root. */
 export function ownPolicy(user: number): Policy {
-  const check = (peer: Peer): void => {
+  const check = (peer: Attested): void => {
     if (peer.uid === 0 || peer.uid === user) return;
     throw new BerthError('Denied', `this berthd serves uid ${user}, and ${describe(peer)} is another user`);
   };
   return { checkClaim: check, checkReload: check };
 }
 
-function describe(peer: Peer): string {
+function describe(peer: Attested): string {
   const unit = peer.unit === undefined ? '' : `, ${peer.unit.unit}`;
   return `pid ${peer.pid} (${commandOf(peer.pid)}, uid ${peer.uid}${unit})`;
 }

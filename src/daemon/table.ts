@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs';
 import { isSystemError } from '../model/errors.js';
 import type { Reservation } from '../model/reservation.js';
 import { findHolder } from './holder.js';
@@ -6,13 +7,17 @@ import { holdError, holdKey, holdRequests } from './hold-request.js';
 import type { HoldRequest } from './hold-request.js';
 import type { Stored } from './vault.js';
 
-/** One socket of a reservation: held, or the reason why not and who is in the way. */
+/**
+ * One socket of a reservation: held, released (since when), or the reason why it is neither and who is in the way.
+ * Reservations of portreserve's files that name one port have one slot.
+ */
 export interface Slot {
   readonly request: HoldRequest;
   socket?: HeldSocket;
   error?: string;
   errno?: string;
   holder?: number;
+  released?: number;
 }
 
 /** A reservation with its sockets, in the order of its file. `changed` is when it last was held whole, or last failed. */
@@ -31,6 +36,7 @@ const maxDiagnoses = 20;
  */
 export class Table {
   #entries = new Map<string, Entry>();
+  #released = new Set<Slot>();
 
   get(name: string): Entry | undefined {
     return this.#entries.get(name);
@@ -41,51 +47,109 @@ export class Table {
     return this.#entries.values();
   }
 
-  *slots(): IterableIterator<Slot> {
-    for (const { slots } of this.#entries.values()) yield* slots;
+  /** Each socket once. */
+  slots(): IterableIterator<Slot> {
+    const all = new Set<Slot>();
+    for (const { slots } of this.#entries.values()) for (const slot of slots) all.add(slot);
+    return all.values();
   }
 
-  /** How many sockets are wanted, and how many of them are held. */
-  count(): { wanted: number; held: number } {
-    let wanted = 0;
-    let held = 0;
-    for (const { slots } of this.#entries.values()) {
-      wanted += slots.length;
-      for (const { socket } of slots) if (socket !== undefined) held++;
+  get released(): ReadonlySet<Slot> {
+    return this.#released;
+  }
+
+  /** How many sockets are wanted, how many of them are held, and how many more are released. */
+  count(): { wanted: number; held: number; released: number } {
+    const count = { wanted: 0, held: 0, released: 0 };
+    for (const { socket, released } of this.slots()) {
+      if (released !== undefined) count.released++;
+      else {
+        count.wanted++;
+        if (socket !== undefined) count.held++;
+      }
     }
-    return { wanted, held };
+    return count;
   }
 
   get size(): number {
     return this.#entries.size;
   }
 
-  /** Begins with what an earlier berthd held. Takes the descriptors over. */
-  restore(stored: readonly Stored[]): void {
+  /**
+   * Begins with what an earlier berthd held, and with the reservations of which it had released sockets: the others that
+   * they have. Takes the descriptors over.
+   */
+  restore(stored: readonly Stored[], released: readonly Reservation[] = []): void {
     const changed = Date.now();
-    for (const { reservation, fds } of stored) {
-      const slots = holdRequests(reservation).map((request, index): Slot => {
+    const shared: Shared = new Map();
+    const wholes = new Map(released.map((reservation) => [reservation.name, reservation]));
+    const parts = [...stored, ...released.map((reservation) => ({ reservation, fds: [] }))];
+    for (const { reservation: part, fds } of parts.sort((a, b) => byName(a.reservation, b.reservation))) {
+      if (this.#entries.has(part.name)) continue;
+      const reservation = wholes.get(part.name) ?? part;
+      const held = new Map<string, number[]>();
+      for (const [index, request] of holdRequests(part).entries()) {
         const fd = fds[index];
-        return fd === undefined ? { request } : { request, socket: HeldSocket.adopt(request, fd) };
+        if (fd !== undefined) held.set(holdKey(request), [...(held.get(holdKey(request)) ?? []), fd]);
+      }
+      const slots = slotsOf(reservation, shared, (request): Slot => {
+        const fd = held.get(holdKey(request))?.shift();
+        if (fd !== undefined) return { request, socket: HeldSocket.adopt(request, fd) };
+        return wholes.has(part.name) ? { request, released: changed } : { request };
       });
+      // Of a shared socket there is a descriptor for each reservation that has it.
+      for (const fd of [...held.values()].flat()) closeSync(fd);
       this.#entries.set(reservation.name, { reservation, slots, changed });
     }
+    this.#findReleased();
+  }
+
+  #findReleased(): void {
+    this.#released = new Set();
+    for (const slot of this.slots()) if (slot.released !== undefined) this.#released.add(slot);
   }
 
   /** What is held, to be stored. The descriptors stay the table's. */
   stored(): Stored[] {
     return [...this.#entries.values()].map(({ reservation, slots }) => {
-      const held = slots.flatMap(({ socket }) => socket ?? []);
+      const held = slots.flatMap(({ socket }, index) => {
+        const spec = reservation.sockets[index];
+        return socket === undefined || spec === undefined ? [] : [{ spec, fd: socket.fd }];
+      });
       return {
-        reservation: { ...reservation, sockets: held.map(({ request }) => request.spec) },
+        reservation: { ...reservation, sockets: held.map(({ spec }) => spec) },
         fds: held.map(({ fd }) => fd),
       };
     });
   }
 
+  /** Lets go of sockets until they are taken back. Returns those that were not released yet. */
+  release(slots: readonly Slot[]): Slot[] {
+    const held = slots.filter(({ released }) => released === undefined);
+    for (const slot of held) {
+      slot.socket?.letGo();
+      delete slot.socket;
+      delete slot.error;
+      delete slot.holder;
+      slot.released = Date.now();
+      this.#released.add(slot);
+    }
+    return held;
+  }
+
+  /** Holds released sockets again, at once or with the next try at what cannot be held. */
+  takeBack(slots: readonly Slot[]): void {
+    for (const slot of slots) {
+      delete slot.released;
+      this.#released.delete(slot);
+    }
+    this.hold([], slots);
+  }
+
   /**
    * Makes these the reservations that are held, and those named in `keep` besides, as they are now. Sockets that are
-   * still wanted, under whatever name, stay the same kernel sockets; new ones are bound before others are let go.
+   * still wanted, under whatever name, stay the same kernel sockets; new ones are bound before others are let go. What
+   * is released stays so.
    * `inUse` tells of a name whether a claimant has its sockets.
    */
   apply(
@@ -105,29 +169,32 @@ export class Table {
       pool.set(key, [...(pool.get(key) ?? []), socket]);
     }
 
-    const wanted = [...reservations, ...kept].sort((a, b) => (a.name < b.name ? -1 : 1));
+    const released = new Map([...this.#released].map((slot) => [holdKey(slot.request), slot.released]));
+
+    const shared: Shared = new Map();
     const next = new Map(
-      wanted.map((reservation) => [reservation.name, this.#adopt(reservation, pool, inUse)]),
+      [...reservations, ...kept].sort(byName).map((reservation) => {
+        const slots = slotsOf(reservation, shared, (request): Slot => {
+          const since = released.get(holdKey(request));
+          if (since !== undefined) return { request, released: since };
+          const socket = pool.get(holdKey(request))?.shift();
+          if (socket === undefined) return { request };
+          socket.update(request, inUse(reservation.name));
+          return { request, socket };
+        });
+        return [reservation.name, { reservation, slots, changed: Date.now() }];
+      }),
     );
     const leaving = [...pool.values()].flat();
     const before = this.#entries;
     this.#entries = next;
+    this.#findReleased();
     this.hold(leaving);
     for (const socket of leaving) socket.close();
     for (const [name, entry] of next) {
       const old = before.get(name);
       if (old !== undefined && sameSockets(old, entry)) next.set(name, { ...entry, changed: old.changed });
     }
-  }
-
-  #adopt(reservation: Reservation, pool: Map<string, HeldSocket[]>, inUse: (name: string) => boolean): Entry {
-    const slots = holdRequests(reservation).map((request): Slot => {
-      const socket = pool.get(holdKey(request))?.shift();
-      if (socket === undefined) return { request };
-      socket.update(request, inUse(reservation.name));
-      return { request, socket };
-    });
-    return { reservation, slots, changed: Date.now() };
   }
 
   /**
@@ -137,7 +204,7 @@ export class Table {
   hold(leaving: readonly HeldSocket[] = [], slots: Iterable<Slot> = this.slots()): void {
     let diagnoses = 0;
     for (const slot of slots) {
-      if (slot.socket !== undefined) continue;
+      if (slot.socket !== undefined || slot.released !== undefined) continue;
       delete slot.holder;
       try {
         slot.socket = open(slot.request, leaving);
@@ -161,6 +228,24 @@ export class Table {
     if (ours !== undefined) return { description: `reservation '${ours.reservation.name}'` };
     return findHolder(request.spec);
   }
+}
+
+/** The slots of portreserve's files, by what they hold. */
+type Shared = Map<string, Slot>;
+
+/** A slot for each socket of a reservation: one that another of portreserve's files has already, or what `make` makes. */
+function slotsOf(reservation: Reservation, shared: Shared, make: (request: HoldRequest) => Slot): Slot[] {
+  return holdRequests(reservation).map((request) => {
+    if (reservation.legacy !== true) return make(request);
+    const key = holdKey(request);
+    const slot = shared.get(key) ?? make(request);
+    shared.set(key, slot);
+    return slot;
+  });
+}
+
+function byName(a: Reservation, b: Reservation): number {
+  return a.name < b.name ? -1 : 1;
 }
 
 function open(request: HoldRequest, leaving: readonly HeldSocket[]): HeldSocket {

@@ -49,6 +49,7 @@ export function bindPath(fd: number, path: string, type: number, options: Socket
     unlinkSync(path);
     bind();
   }
+  if (options.socketUser === undefined && options.socketGroup === undefined) return;
   withFile(fd, path, (file) => {
     chownFile(file, options);
   });

@@ -1,4 +1,4 @@
-import { formatLocation } from '../model/reservation.js';
+import { formatLocation, type SocketSpec } from '../model/reservation.js';
 import { describeSocket } from '../model/reservation.js';
 import type { Handoff } from '../model/reservation.js';
 import type {
@@ -20,7 +20,7 @@ export function infoOf(entry: Entry, claims: Claims): ReservationInfo {
     unit,
     handoff,
     state,
-    since: state === 'active' ? Math.min(...claims.of(name).map(({ since }) => since)) : entry.changed,
+    since: sinceOf(entry, state, claims),
   };
 }
 
@@ -29,7 +29,9 @@ export function statusOf(entry: Entry, claims: Claims): ReservationStatus {
   const { name, whileStopped, fdName, at } = entry.reservation;
   return {
     ...infoOf(entry, claims),
-    sockets: entry.slots.map((slot) => socketInfo(slot, entry.reservation.handoff)),
+    sockets: entry.slots.map((slot, index) =>
+      socketInfo(slot, entry.reservation.sockets[index] ?? slot.request.spec, entry.reservation.handoff),
+    ),
     whileStopped,
     fdName,
     claimants: claims.of(name).map(({ pid, command, unit, since }) => {
@@ -39,13 +41,21 @@ export function statusOf(entry: Entry, claims: Claims): ReservationStatus {
   };
 }
 
+function sinceOf({ reservation, slots, changed }: Entry, state: ReservationState, claims: Claims): number {
+  if (state === 'active') return Math.min(...claims.of(reservation.name).map(({ since }) => since));
+  return state === 'released' ? Math.min(...slots.flatMap(({ released }) => released ?? [])) : changed;
+}
+
 function stateOf({ reservation, slots }: Entry, claims: Claims): ReservationState {
-  if (slots.some(({ socket }) => socket === undefined)) return 'failed';
+  if (slots.some(({ socket, released }) => socket === undefined && released === undefined)) return 'failed';
+  if (slots.some(({ released }) => released !== undefined)) return 'released';
   return claims.inUse(reservation.name) ? 'active' : 'held';
 }
 
-function socketInfo({ request, socket, error }: Slot, handoff: Handoff): SocketInfo {
-  const common = { socket: describeSocket(request.spec), listen: request.spec.listen };
+/** `spec` is the reservation's own, which may be written in another way than that of the one that it shares a slot with. */
+function socketInfo({ socket, error, released }: Slot, spec: SocketSpec, handoff: Handoff): SocketInfo {
+  const common = { socket: describeSocket(spec), listen: spec.listen };
+  if (released !== undefined) return { ...common, state: 'released' };
   if (socket === undefined) return { ...common, state: 'failed', ...(error === undefined ? {} : { error }) };
   // A service may have set SO_REUSEADDR on its duplicate, which is no loan.
   const lent = handoff === 'lend' && socket.lent;

@@ -1,4 +1,6 @@
 import { diskBelow } from '../config/disk.js';
+import { portreserveDirectory } from '../config/portreserve.js';
+import { defaultDirectories } from '../config/search.js';
 import { parseServices } from '../config/services.js';
 import { ReadError } from '../config/source.js';
 import { formatMistake } from '../model/reservation.js';
@@ -22,7 +24,10 @@ export function generate(configDirectories: readonly string[], root = ''): Gener
   const since = Date.now();
   const { source, inputs } = recording(diskBelow(root));
   const search = new UnitSearch(source);
-  const configuration = loadReservations(search, configDirectories, parseServices(servicesText()));
+  // portreserve's files are the machine's, as unit files are, and not of a directory that is looked at by itself.
+  const portreserve = configDirectories === defaultDirectories ? portreserveDirectory : undefined;
+  const services = parseServices(servicesText());
+  const configuration = loadReservations(search, configDirectories, services, portreserve);
   return {
     configuration,
     plan: makePlan(search, configuration.reservations, configuration.settings),

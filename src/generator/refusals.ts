@@ -138,7 +138,7 @@ function addressFamilies(unit: Unit): Assignment | undefined {
 
 /** Modes that berthd of this version refuses to hand over by: nothing is emitted that could not work. */
 export function modeRefusal({ at, handoff }: Reservation): Mistake | undefined {
-  const missing: readonly Handoff[] = ['bind', 'release'];
+  const missing: readonly Handoff[] = ['bind'];
   return missing.includes(handoff)
     ? { ...at, key: 'Handoff', message: `${handoff} is not available in this version of berth` }
     : undefined;

@@ -10,13 +10,14 @@ export interface AllReservations extends Configuration {
   readonly notes: readonly Mistake[];
 }
 
-/** Everything that is reserved: in berth's own files and in unit files. Never throws for what stands in them. */
+/** Everything that is reserved: in berth's own files, portreserve's and unit files. Never throws for what stands in them. */
 export function loadReservations(
   search: UnitSearch,
   directories: readonly string[],
   services: Services,
+  portreserve?: string,
 ): AllReservations {
-  const configuration = loadConfiguration(search.source, directories, services);
+  const configuration = loadConfiguration(search.source, directories, services, portreserve);
   const all = addUnits(configuration, reservationsInUnits(search, services));
   // An alias would never be what a claimant's cgroup says.
   return {

@@ -1,3 +1,4 @@
+import * as path from 'node:path';
 import type { Mistake, Reservation } from '../model/reservation.js';
 import { excerpt, lineLimit } from '../config/syntax.js';
 import { ValueError } from '../config/values.js';
@@ -28,7 +29,7 @@ export function settingsFor(
   const wanted = reservations.filter((reservation) => {
     const refusal = modeRefusal(reservation);
     if (refusal !== undefined) mistakes.push(refusal);
-    else if (claimsItself(unit, reservation.name))
+    else if (isAskedFor(unit, reservation, 'berth-claim'))
       notes.push(
         `${unit.found.id} claims '${reservation.name}' by a command of its own, so nothing is added for it`,
       );
@@ -47,6 +48,11 @@ export function settingsFor(
   const { exec, lines } = wrappable(unit, wanted, mistakes, notes);
   const asked = wanted.filter(({ handoff }) => handoff === 'lend' || handoff === 'release');
   const lent = asked.filter(({ handoff }) => handoff === 'lend');
+  const released = asked.filter(({ handoff }) => handoff === 'release');
+  // A unit that was made for portreserve.
+  const byItself = released.filter((each) => isAskedFor(unit, each, 'portrelease'));
+  for (const { name } of byItself)
+    notes.push(`${unit.found.id} runs portrelease for '${name}' itself, so only its end is told to berthd`);
   const handed = wanted.filter((each) => store.includes(each) || exec.includes(each) || asked.includes(each));
   if (handed.length === 0) return nothing;
   return {
@@ -54,11 +60,13 @@ export function settingsFor(
     settings: [
       ...order,
       ...(exec.length === 0 ? [] : execSettings(lines)),
-      ...handed.filter((each) => !exec.includes(each)).map(claimSetting),
+      ...handed.filter((each) => !exec.includes(each) && !byItself.includes(each)).map(claimSetting),
       // Where the start ends with the service bound, the loan ends there; else only with the service.
       ...(startTellsReady(unit) ? lent.map((each) => doneSetting('ExecStartPost', each)) : []),
       // So that a berthd that has nothing else to watch can end, and is started again when the service has stopped.
-      ...(isIdle(unit) ? [] : [...store, ...lent].map((each) => doneSetting('ExecStopPost', each))),
+      ...(isIdle(unit)
+        ? []
+        : [...store, ...lent, ...released].map((each) => doneSetting('ExecStopPost', each))),
       ...(store.length === 0 ? [] : storeSettings(unit, store)),
       ...sandboxSettings(unit, store.length > 0, exec.length > 0),
     ],
@@ -201,8 +209,9 @@ function sandboxSettings(unit: Unit, stores: boolean, wraps: boolean): Setting[]
   return settings;
 }
 
-/** Whether a command of the unit is a claim of that reservation already, berth-claim's or portreserve's. */
-function claimsItself(unit: Unit, name: string): boolean {
+/** Whether a command of the unit is a claim of that reservation already, or a release. */
+function isAskedFor(unit: Unit, { name }: Reservation, program: 'berth-claim' | 'portrelease'): boolean {
+  const names = program === 'portrelease' ? [name, '*'] : [name];
   const values = ['ExecStartPre', 'ExecStart'].flatMap((key) =>
     unit.list('Service', key).map(({ value }) => value),
   );
@@ -210,7 +219,7 @@ function claimsItself(unit: Unit, name: string): boolean {
     try {
       return parseCommandLines(value).some(
         ({ plainPath, words }) =>
-          /(^|\/)(berth-claim|portrelease)$/.test(plainPath) && words.some((word) => word === name),
+          path.basename(plainPath) === program && words.some((word) => names.includes(word)),
       );
     } catch (error) {
       if (error instanceof ValueError) return false;

@@ -1,6 +1,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { resolveLinks, disk } from '../config/disk.js';
+import { portreserveDirectory } from '../config/portreserve.js';
 import { ReadError } from '../config/source.js';
 import type { Inputs } from './inputs.js';
 
@@ -19,7 +20,7 @@ const settledMs = 50;
 export function stamps(inputs: Inputs, root: string, since: number): string | undefined {
   const lines: string[] = [];
   const files = new Set(inputs.files);
-  for (const directory of inputs.directories) lines.push(`D ${directoryHash(root + directory)} ${directory}`);
+  for (const directory of inputs.directories) lines.push(`D ${directoryHash(root, directory)} ${directory}`);
   for (const file of files) {
     const stat = fs.lstatSync(root + file, { bigint: true, throwIfNoEntry: false });
     if (stat === undefined) {
@@ -48,11 +49,14 @@ function addTarget(files: Set<string>, link: string, root: string): void {
 }
 
 /** Which entries a directory has, of those that can mean something: a sum of hashes, in any order, and their number. */
-function directoryHash(directory: string): string {
+function directoryHash(root: string, directory: string): string {
+  // portreserve's files have no ending.
+  const meaning =
+    directory === portreserveDirectory ? /\.(conf|service|socket|d)$|^[^.~]+$/ : /\.(conf|service|socket|d)$/;
   let sum = 0;
   let count = 0;
-  for (const name of entries(directory)) {
-    if (name.startsWith('.') || !/\.(conf|service|socket|d)$/.test(name)) continue;
+  for (const name of entries(root + directory)) {
+    if (name.startsWith('.') || !meaning.test(name)) continue;
     count++;
     let hash = 0x811c9dc5; // FNV-1a
     for (const byte of Buffer.from(name)) hash = Math.imul(hash ^ byte, 0x01000193);

@@ -94,6 +94,8 @@ export interface Reservation {
   readonly unit: string;
   readonly handoff: Handoff;
   readonly whileStopped: WhileStopped;
+  /** Of a file of portreserve's: several of those may have one port, and share the socket. */
+  readonly legacy?: true;
   readonly at: Location;
 }
 

@@ -20,6 +20,13 @@ export interface Packet {
   readonly discarded: boolean;
 }
 
+/** A datagram and who sent it. The pidfd, where the kernel tells it (SO_PASSPIDFD), is the receiver's. */
+export interface Datagram extends Credentials {
+  readonly data: Buffer;
+  readonly truncated: boolean;
+  readonly pidfd?: number;
+}
+
 /**
  * A socket that stands on a port, by sock_diag(7). `state` is one of <netinet/tcp.h>; `inode` 0 has no process; `device`
  * is the number of the interface that it is bound to, or 0. `v6only` is known of those alone that have no `peer`.
@@ -96,6 +103,11 @@ export interface Native {
   sendWaiting(fd: number, data: Buffer, fds: readonly number[]): void;
   /** Undefined when nothing is there; empty data at the end. */
   receive(fd: number, takeFds: boolean, flags: number): Packet | undefined;
+  /**
+   * A datagram of 256 bytes at most from a socket with SO_PASSCRED; undefined when nothing is there. Descriptors that come
+   * with it are closed. A sender that the kernel does not name has the uid 65534 and the pid 0.
+   */
+  receiveDatagram(fd: number): Datagram | undefined;
   duplicate(fd: number): number;
   /** Makes room for descriptors up to that number at once; `fd` is any open one. It is faster, nothing more. */
   makeRoom(fd: number, count: number): void;

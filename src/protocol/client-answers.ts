@@ -36,14 +36,14 @@ const reservation = {
   name: isString,
   unit: isString,
   handoff: oneOf(...handoffs),
-  state: oneOf('held', 'active', 'failed'),
+  state: oneOf('held', 'active', 'released', 'failed'),
   since: isTime,
 };
 
 const socket = shape({
   socket: isString,
   listen: isString,
-  state: oneOf('held', 'listening', 'lent', 'failed'),
+  state: oneOf('held', 'listening', 'lent', 'released', 'failed'),
   inode: optional(isCount),
   error: optional(isString),
 });
@@ -79,6 +79,7 @@ const answers: Readonly<Record<AskedMethod, Check>> = {
     mistakes: listOf(isString),
     failures: listOf(isString),
   }),
+  Release: shape({ released: isCount }),
 };
 
 /** Whether `value` has the form that messages.ts gives the answer: the control socket may be anybody's. */

@@ -7,7 +7,12 @@ import { maxPacket, type Methods, type ReservationInfo } from './messages.js';
 type OnceAnswered = Exclude<AskedMethod, 'Watch'>;
 
 /** Milliseconds: far longer than a berthd that works ever takes; Reload binds every new socket before it answers. */
-const deadlines: Readonly<Record<OnceAnswered, number>> = { List: 10_000, Status: 10_000, Reload: 90_000 };
+const deadlines: Readonly<Record<OnceAnswered, number>> = {
+  List: 10_000,
+  Status: 10_000,
+  Reload: 90_000,
+  Release: 60_000,
+};
 
 /**
  * Asks the berthd at `path` one thing, on a connection of its own. Throws BerthError: berthd's own refusal with its

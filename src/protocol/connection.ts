@@ -5,11 +5,11 @@ import type { Watch } from '../native/index.js';
 import { maxPacket } from './messages.js';
 import type { Request } from './messages.js';
 import { errorReply } from './replies.js';
-import type { Reply } from './replies.js';
+import type { Replies, Reply } from './replies.js';
 import type { Stream } from './stream.js';
 
 export interface ConnectionEvents {
-  readonly handle: (request: Request, connection: number) => Reply[] | Stream;
+  readonly handle: (request: Request, connection: number) => Replies | Stream;
   readonly report: (message: string) => void;
   /** Called once, after the descriptor is closed, if start() had returned true. */
   readonly closed: () => void;
@@ -30,6 +30,8 @@ export class Connection {
   /** Of a stream whose peer does not read: packets that were not sent, and since when. */
   #lost = 0;
   #blockedSince = 0;
+  /** Somebody waits for closed(). */
+  #waitedFor = false;
 
   constructor(fd: number, events: ConnectionEvents) {
     this.#fd = fd;
@@ -49,6 +51,7 @@ export class Connection {
   /** Serves at once what has arrived already, as it mostly has. True when there is something left to wait for. */
   start(): boolean {
     this.#read();
+    this.#waitedFor = this.#open;
     return this.#open;
   }
 
@@ -74,13 +77,9 @@ export class Connection {
     this.#open = false;
     this.#endStream();
     this.#dropUnsent();
-    if (this.#watch !== undefined) {
-      native.unwatch(this.#watch);
-      closeSync(this.#fd);
-      this.#events.closed();
-    } else {
-      closeSync(this.#fd);
-    }
+    if (this.#watch !== undefined) native.unwatch(this.#watch);
+    closeSync(this.#fd);
+    if (this.#waitedFor) this.#events.closed();
   }
 
   #wait(events: number): void {
@@ -101,8 +100,8 @@ export class Connection {
       else if (packet.data.length === 0) this.close();
       else {
         const reply = this.#reply(packet);
-        if (Array.isArray(reply)) this.#answer(reply);
-        else this.#begin(reply);
+        if ('start' in reply) this.#begin(reply);
+        else this.#answerWhenReady(reply);
       }
     } catch (error) {
       this.#failed(error);
@@ -117,7 +116,7 @@ export class Connection {
     data: Buffer;
     truncated: boolean;
     discarded: boolean;
-  }): Reply[] | Stream {
+  }): Replies | Stream {
     try {
       if (discarded) throw new BerthError('BadMessage', 'a request carries no descriptors');
       if (truncated || data.length > maxPacket) {
@@ -164,6 +163,23 @@ export class Connection {
     } catch (error) {
       this.#failed(error);
     }
+  }
+
+  #answerWhenReady(replies: Replies): void {
+    if (!(replies instanceof Promise)) {
+      this.#answer(replies);
+      return;
+    }
+    // One request a connection: nothing more is read meanwhile.
+    if (this.#watch !== undefined) native.unwatch(this.#watch);
+    this.#watch = undefined;
+    const finish = (ready: readonly Reply[]): void => {
+      if (this.#open) this.#answer(ready);
+    };
+    replies.then(finish, (error: unknown) => {
+      this.#events.report(messageOf(error));
+      finish(errorReply(error));
+    });
   }
 
   #answer(replies: readonly Reply[]): void {

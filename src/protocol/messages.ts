@@ -21,8 +21,8 @@ export interface ErrorReply {
 /** No packet is longer, either way: node-unix-socket cuts at 256 KiB, and a stranger's packet is bounded by it. */
 export const maxPacket = 64 * 1024;
 
-/** `active` while a claimant holds duplicates, `failed` when a socket of it could not be held. */
-export type ReservationState = 'held' | 'active' | 'failed';
+/** `active` while a claimant holds duplicates, `failed` when a socket could not be held, `released` while one is. */
+export type ReservationState = 'held' | 'active' | 'released' | 'failed';
 
 /** Who has claimed a reservation and still lives. `unit` where systemd knows one; `since` is milliseconds of the epoch. */
 export interface ClaimantInfo {
@@ -39,7 +39,7 @@ export interface SocketInfo {
   /** As written in the file: `631`. */
   readonly listen: string;
   /** `lent`: SO_REUSEADDR is on, for the service to bind beside it (Handoff=lend). */
-  readonly state: 'held' | 'listening' | 'lent' | 'failed';
+  readonly state: 'held' | 'listening' | 'lent' | 'released' | 'failed';
   readonly inode?: number;
   /** Why it is not held: `cannot bind 'tcp *:631': address in use (EADDRINUSE, held by pid 812 rpcbind)`. */
   readonly error?: string;
@@ -125,6 +125,8 @@ export interface Methods {
   Watch: { parameters: Record<string, never>; answer: WatchEvent };
   /** Answered with the descriptors and a text of its own form: see claimReply. Only berth-claim asks these two. */
   Claim: { parameters: { name: string; form: 'exec' | 'unit' }; answer: never };
+  /** portrelease(1): lets go of what has Handoff=release. `*` stands for all that the caller may have released. */
+  Release: { parameters: { names: readonly string[] }; answer: { released: number } };
   /** The service of a unit has ended, or has bound what was lent to it. */
   Done: { parameters: { name: string; form: 'unit' }; answer: never };
 }

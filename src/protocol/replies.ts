@@ -7,6 +7,9 @@ export interface Reply {
   readonly fds: readonly number[];
 }
 
+/** Of some requests the answer takes more than berthd alone. */
+export type Replies = Reply[] | Promise<Reply[]>;
+
 export function answer(parameters: object): Reply[] {
   return [{ data: Buffer.from(JSON.stringify({ parameters })), fds: [] }];
 }
@@ -32,7 +35,7 @@ function cut(text: string): string {
 }
 
 /** What berth-claim is to do with the answer; `done` is that to Done. */
-export type ClaimMode = 'exec' | 'store' | 'lend' | 'done';
+export type ClaimMode = 'exec' | 'store' | 'lend' | 'release' | 'done';
 
 /**
  * The answer to berth-claim: a packet for every 253 descriptors, at least one, its text to the letter of

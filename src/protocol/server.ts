@@ -4,7 +4,7 @@ import { native, Readable } from '../native/index.js';
 import type { Watch } from '../native/index.js';
 import { Connection } from './connection.js';
 import type { Request } from './messages.js';
-import type { Reply } from './replies.js';
+import type { Replies } from './replies.js';
 import type { Stream } from './stream.js';
 
 export interface ServerOptions {
@@ -13,7 +13,7 @@ export interface ServerOptions {
   /** Connections at a time; beyond them the longest waiting one of the user who has most makes room. */
   readonly maxConnections: number;
   /** Answers one request, in packets, or with a stream of them. May throw; a BerthError goes to the peer as it is. */
-  readonly handle: (request: Request, connection: number) => Reply[] | Stream;
+  readonly handle: (request: Request, connection: number) => Replies | Stream;
   /** What a peer did or the machine lacked; nothing that stops the server. */
   readonly report: (message: string) => void;
 }

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { openManagerSocket, type SendToManager } from './manager-socket.js';
 
 /** What berthd tells its manager. Every call is one datagram, and none does anything outside systemd. */
 export interface Notifier {
@@ -20,13 +21,28 @@ const silent: Notifier = {
   watchdogInterval: 0,
 };
 
+type SdNotify = Pick<typeof import('sd-notify'), 'sendState' | 'watchdogInterval'>;
+
+function loadPackage(): SdNotify {
+  return createRequire(import.meta.url)('sd-notify') as SdNotify;
+}
+
 /**
  * A notifier over the package sd-notify, of which only sendState and watchdogInterval are safe to use: its log functions
  * take their text as a format string, and startWatchdogMode passes over WATCHDOG_USEC.
+ *
+ * It is compiled against V8 itself, so another major version of Node cannot load it: an upgrade of Node must not keep
+ * berthd from starting, so our own addon, which has a stable interface, then says the same.
  */
-export function createNotifier(environment: NodeJS.ProcessEnv): Notifier {
-  if (environment['NOTIFY_SOCKET'] === undefined) return silent;
-  const manager = createRequire(import.meta.url)('sd-notify') as typeof import('sd-notify');
+export function createNotifier(environment: NodeJS.ProcessEnv, load = loadPackage): Notifier {
+  const own = openManagerSocket(environment);
+  if (own === undefined) return silent;
+  let manager: SdNotify;
+  try {
+    manager = load();
+  } catch {
+    manager = standIn(own, environment);
+  }
   const send = (...lines: string[]): void => {
     manager.sendState(lines.join('\n'));
   };
@@ -48,6 +64,20 @@ export function createNotifier(environment: NodeJS.ProcessEnv): Notifier {
       send('WATCHDOG=1');
     },
     watchdogInterval: manager.watchdogInterval(),
+  };
+}
+
+function standIn(send: SendToManager, environment: NodeJS.ProcessEnv): SdNotify {
+  const { WATCHDOG_PID: pid = String(process.pid), WATCHDOG_USEC: interval = '0' } = environment;
+  return {
+    sendState: (text) => {
+      try {
+        send([text]);
+      } catch {
+        // The manager has gone, or is being replaced.
+      }
+    },
+    watchdogInterval: () => (pid === String(process.pid) ? Number(interval) / 1000 : 0),
   };
 }
 

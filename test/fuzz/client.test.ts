@@ -89,7 +89,7 @@ describe('berth, asked by a person at a terminal,', () => {
       // A list that goes on for ever is the asker's to stop; here it stops the test's way.
       if (pages++ < 20 && next.length > 0) native.send(connection, next, []);
     });
-    const runs = runsOf(400, 15_000);
+    const runs = runsOf(300, 5000);
     let ran = 0;
     const check = async (answer: Buffer, verb: readonly string[]): Promise<void> => {
       ran++;
@@ -114,7 +114,7 @@ describe('berth-claim, answered by somebody else than berthd,', () => {
     const control = fakeBerthd(t, (connection) => {
       if (next.length > 0) native.send(connection, next, []);
     });
-    const runs = runsOf(60, 4000);
+    const runs = runsOf(60, 3000);
     await fc.assert(
       fc.asyncProperty(fc.oneof(shaped, refused, mutated('answer'), mutated('ask')), async (answer) => {
         next = answer;

@@ -18,7 +18,7 @@ const services = parseServices('ipp 631/tcp\nipp 631/udp\n');
 
 /** As many inputs as this run gives to each property. */
 function assertAll<T>(t: TestContext, target: string, property: fc.IProperty<T>): void {
-  const numRuns = runsOf(400, 40_000);
+  const numRuns = runsOf(400, 25_000);
   fc.assert(property, { numRuns });
   counted(t, target, numRuns);
 }

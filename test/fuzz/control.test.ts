@@ -11,7 +11,7 @@ import { freePort, randomLoopback, steal } from '../support/sockets.js';
 import { Talk, type Answer } from '../support/talk.js';
 import { counted, runsOf } from './fuzz.js';
 
-const runs = runsOf(1500, 60_000);
+const runs = runsOf(1500, 25_000);
 
 const name = fc.oneof(
   fc.constantFrom('app', 'other', 'none', 'missing', '', '__proto__', '\0', 'x'.repeat(300)),

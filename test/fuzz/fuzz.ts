@@ -77,7 +77,7 @@ export function fuzz<T>(
   target: string,
   inputs: fc.Arbitrary<T>,
   check: (input: T) => void,
-  { short = 400, long = 50_000, examples = [] as readonly T[] } = {},
+  { short = 400, long = 45_000, examples = [] as readonly T[] } = {},
 ): void {
   let ran = 0;
   const count = (input: T): void => {

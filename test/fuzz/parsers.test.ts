@@ -8,7 +8,7 @@ import { projectRoot } from '../lab/paths.js';
 import { runCommand } from '../lab/process.js';
 import { counted, runsOf } from './fuzz.js';
 
-const inputs = runsOf(5000, 50_000);
+const inputs = runsOf(5000, 60_000);
 const seed = process.env['FUZZ_SEED'] ?? String(Date.now());
 
 /** Each is a parser of the C programs, or whatever else they make of what others write. */

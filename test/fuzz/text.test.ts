@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import fc from 'fast-check';
 import { parseListen } from '../../src/config/listen.js';
+import { parsePortreserve } from '../../src/config/portreserve.js';
 import { buildReservation } from '../../src/config/reservation.js';
 import { parseServices } from '../../src/config/services.js';
 import { parseSettings } from '../../src/config/settings.js';
@@ -168,6 +169,18 @@ describe('a text that anybody wrote', () => {
     });
   });
 
+  it("as portreserve's file: mistakes on its lines, each socket once", (t) => {
+    const examples = corpusOf('portreserve');
+    fuzz(t, 'portreserve', mutated('portreserve'), check, { examples });
+    function check(bytes: Buffer): void {
+      const { sockets, mistakes } = parsePortreserve('f', bytes.toString('utf8'), services);
+      assertPlaced(mistakes, 'f', bytes);
+      const ports = sockets.map(({ type, address }) => `${type} ${'port' in address ? address.port : 0}`);
+      assert.equal(new Set(ports).size, ports.length);
+      assert.ok(ports.every((port) => /^(stream|datagram) [1-9][0-9]{0,4}$/.test(port)));
+    }
+  });
+
   it('as berthd.conf: mistakes on its lines, and settings that can be used', (t) => {
     const examples = corpusOf('berthd-conf');
     fuzz(t, 'berthd.conf', mutated('berthd-conf'), check, { examples });
@@ -184,7 +197,7 @@ describe('a text that anybody wrote', () => {
     const file = '/etc/systemd/system/app.service';
     const handoffs = fc.constantFrom('store', 'exec', 'lend');
     const socket = spec('stream', { family: 'inet', host: '127.0.0.1', port: 1 });
-    fuzz(t, 'unit', fc.tuple(mutated('unit'), handoffs), check, { long: 40_000 });
+    fuzz(t, 'unit', fc.tuple(mutated('unit'), handoffs), check, { long: 20_000 });
     function check([bytes, handoff]: [Buffer, 'store' | 'exec' | 'lend']): void {
       const unit = new Unit({ state: 'found', id: 'a', names: ['a'], file, dropIns: [] }, [parseSyntax(file, bytes)], []); // prettier-ignore
       const all = unit.assignments('Service', 'ExecStart');
@@ -245,6 +258,7 @@ const parsers: readonly (readonly [string, (text: string) => unknown])[] = [
   ['command-line', parseCommandLines],
   ['specifiers', (text) => expandSpecifiers(text, 'a@b')],
   ['services', parseServices],
+  ['portreserve', (text) => parsePortreserve('f', text, services)],
   ['berthd.conf', (text) => parseSettings('f', Buffer.from(text))],
   ['syntax', (text) => parseSyntax('f', Buffer.from(`[Socket]\nA=${text}`))],
   ['unit-name', (text) => [parseUnitName(text), dropInDirectories(text)]],

@@ -19,6 +19,7 @@ function packetsOf(names: readonly string[]): Packet[] {
   const store = {
     store: (_name: string, fd: number) => (kept = native.duplicate(fd)),
     remove: () => undefined,
+    settled: () => Promise.resolve(),
   };
   const stored = names.map((name, index) => ({
     reservation: reservation(name, [
@@ -84,7 +85,7 @@ describe('a vault that is damaged', () => {
     });
     assert.equal(packets.length, 3);
     const whole = packets.map(({ data }) => data.toString());
-    const runs = runsOf(300, 20_000);
+    const runs = runsOf(300, 10_000);
     const open = () => readdirSync('/proc/self/fd').length;
     const before = open();
     fc.assert(

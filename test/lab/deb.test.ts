@@ -111,7 +111,7 @@ async function liveThrough(t: TestContext, root: 'host' | 'trixie'): Promise<voi
     const before = await everyPath(lab);
 
     await install(lab, directory.current);
-    for (const unit of ['berth.socket', 'berth.service']) {
+    for (const unit of ['berth.socket', 'berth-portreserve.socket', 'berth.service']) {
       assert.equal(await lab.systemctl('is-enabled', unit), 'enabled');
       assert.equal(await lab.property(unit, 'ActiveState'), 'active');
     }

@@ -12,7 +12,7 @@ const claim = ['berth-claim', 'web', '--', 'echo', 'stolen'];
 const nested = `set -e
 own=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)
 mkdir -p "$own/payload/system.slice/web.service"
-echo $$ >"$own/payload/system.slice/web.service/cgroup.procs"
+echo 0 >"$own/payload/system.slice/web.service/cgroup.procs"
 exec "$@"`;
 
 /** Runs a command in a new unit of its own, to its end. */
@@ -44,7 +44,14 @@ labTest('a name like the unit’s, wherever a stranger can have it, claims nothi
       /, evil\.service\) is not of it/,
     );
     // As a container is: in a scope of machine.slice, and with a cgroup namespace, in which it sees itself at the top.
-    const scope = ['systemd-run', '--quiet', '--scope', '--slice=machine.slice', '--unit=machine-x', ...delegated];
+    const scope = [
+      'systemd-run',
+      '--quiet',
+      '--scope',
+      '--slice=machine.slice',
+      '--unit=machine-x',
+      ...delegated,
+    ];
     await assertDenied(
       lab.run([...scope, ...shell, 'unshare', '--cgroup', ...nobody, ...claim], { allowFail: true }),
       /, machine-x\.scope\) is not of it/,
@@ -58,7 +65,16 @@ labTest('a name like the unit’s, wherever a stranger can have it, claims nothi
     await lab.systemctl('start', 'user@65534.service');
     const session = { user: 'nobody', env: { XDG_RUNTIME_DIR: '/run/user/65534' }, allowFail: true };
     for (const slice of ['app.slice', 'system.slice']) {
-      const own = ['systemd-run', '--user', '--quiet', '--pipe', '--wait', '--unit=web.service', `--slice=${slice}`];
+      const own = [
+        'systemd-run',
+        '--user',
+        '--collect',
+        '--quiet',
+        '--pipe',
+        '--wait',
+        '--unit=web.service',
+        `--slice=${slice}`,
+      ];
       await assertDenied(lab.run([...own, ...claim], session), /, user@65534\.service\) is not of it/);
     }
     assert.deepEqual((await statusOf(lab, 'web')).sockets, before);
@@ -143,11 +159,13 @@ labTest('a $NOTIFY_SOCKET that is not systemd’s makes no unit start without it
       ...reservations({ store }),
       '/srv/manager.py': manager,
       // What a user may write whose unit reads it.
-      '/srv/environment': 'NOTIFY_SOCKET=/run/fake/notify\nLISTEN_FDS=1\nLISTEN_PID=1\nLISTEN_FDNAMES=x\nSERVICE_RESULT=x\n',
+      '/srv/environment':
+        'NOTIFY_SOCKET=/run/fake/notify\nLISTEN_FDS=1\nLISTEN_PID=1\nLISTEN_FDNAMES=x\nSERVICE_RESULT=x\n',
     },
     units: {
       'store.service': `[Service]\nExecStart=${peer} serve\nUser=nobody\nEnvironmentFile=/srv/environment\n`,
-      'fake.service': '[Service]\nUser=nobody\nRuntimeDirectory=fake\nExecStart=/usr/bin/python3 /srv/manager.py\n',
+      'fake.service':
+        '[Service]\nUser=nobody\nRuntimeDirectory=fake\nExecStart=/usr/bin/python3 /srv/manager.py\n',
     },
     programs: peerAt(),
     degraded: true,
@@ -155,13 +173,18 @@ labTest('a $NOTIFY_SOCKET that is not systemd’s makes no unit start without it
   await withLab(t, options, async (lab) => {
     await lab.systemctl('start', 'fake.service');
     await lab.until('the false manager', async () =>
-      (await lab.run(['test', '-S', '/run/fake/notify'], { allowFail: true })).status === 0 ? true : undefined,
+      (await lab.run(['test', '-S', '/run/fake/notify'], { allowFail: true })).status === 0
+        ? true
+        : undefined,
     );
     const started = await lab.run(['systemctl', 'start', 'store.service'], { allowFail: true });
     assert.notEqual(started.status, 0);
     const log = await lab.text(['journalctl', '-o', 'cat', '-u', 'store.service']);
     assert.match(log, /systemd kept 0 of 1 sockets/);
-    assert.equal((await lab.run([peer, 'ask', 'tcp', '127.0.0.1', '7002', '200'], { allowFail: true })).status, 1);
+    assert.equal(
+      (await lab.run([peer, 'ask', 'tcp', '127.0.0.1', '7002', '200'], { allowFail: true })).status,
+      1,
+    );
     await lab.until("'store' to be held", async () =>
       (await statusOf(lab, 'store')).state === 'held' ? true : undefined,
     );

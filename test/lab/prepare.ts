@@ -15,7 +15,7 @@ const berthOfTheHost = [
   '/usr/sbin/portrelease',
   '/usr/sbin/portreserve',
   ...['/etc/systemd/system', '/usr/lib/systemd/system'].flatMap((directory) =>
-    ['berth.service', 'berth.socket', 'portreserve.service'].flatMap((unit) => [
+    ['berth.service', 'berth.socket', 'berth-portreserve.socket', 'portreserve.service'].flatMap((unit) => [
       `${directory}/${unit}`,
       `${directory}/${unit}.d`,
     ]),
@@ -91,7 +91,8 @@ export async function stageBerth(machine: Machine): Promise<void> {
 /** Installs berth, enabled as a package would have it. */
 async function installBerth(machine: Machine): Promise<void> {
   await stageBerth(machine);
-  await machine.runBeside(['systemctl', `--root=${treePath}`, 'enable', 'berth.socket', 'berth.service']);
+  const units = ['berth.socket', 'berth-portreserve.socket', 'berth.service'];
+  await machine.runBeside(['systemctl', `--root=${treePath}`, 'enable', ...units]);
 }
 
 /** Node as it runs here, for a tree that has none. */

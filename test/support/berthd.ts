@@ -18,6 +18,8 @@ export interface BerthdOptions extends SpawnOptions {
   readonly maxFds?: number;
   /** A command in front of berthd, which has to exec it: `['setpriv', …]`. */
   readonly launcher?: readonly string[];
+  /** Further arguments of berthd. */
+  readonly args?: readonly string[];
 }
 
 /** Reservation files by name, without `.conf`. */
@@ -56,7 +58,7 @@ export class Berthd extends Place {
     super(t, place === undefined ? files : {});
     if (place !== undefined) Object.assign(this, { config: place.config, control: place.control });
     this.#t = t;
-    const { maxFds, launcher = [], ...rest } = options;
+    const { maxFds, launcher = [], args = [], ...rest } = options;
     const limits = maxFds === undefined ? [] : ['prlimit', `--nofile=${maxFds}:${maxFds}`];
     const line = [
       ...launcher,
@@ -67,6 +69,7 @@ export class Berthd extends Place {
       this.config,
       '--control',
       this.control,
+      ...args,
     ];
     this.child = new Child(t, line[0] ?? '', line.slice(1), rest);
   }

@@ -9,6 +9,11 @@
 #include "napi.h"
 
 #define MAX_PACKET (256 * 1024)
+#define MAX_DATAGRAM 256
+
+#ifndef SCM_PIDFD
+#define SCM_PIDFD 0x04 /* Linux 6.5; Debian 12's headers are older */
+#endif
 
 union control {
     struct cmsghdr header;
@@ -103,6 +108,51 @@ static napi_value receive_message(napi_env env, napi_callback_info info) {
     return result;
 }
 
+/* receiveDatagram(fd): {data, truncated, pid, uid, gid, pidfd?}, or undefined when nothing is there. The pidfd is the
+ * caller's; descriptors that the sender put in are closed. */
+static napi_value receive_datagram(napi_env env, napi_callback_info info) {
+    char buffer[MAX_DATAGRAM];
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int))];
+    struct ucred sender = {.pid = 0, .uid = 65534, .gid = 65534};
+    napi_value args[1], result, data;
+    int fd, fds[MAX_FDS], pidfd = -1;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    struct iovec space = {.iov_base = buffer, .iov_len = sizeof buffer};
+    struct msghdr message = {
+        .msg_iov = &space, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    ssize_t received;
+    do
+        received = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    while (received < 0 && errno == EINTR);
+    if (received < 0)
+        return errno == EAGAIN ? make_undefined(env) : throw_errno(env, errno, "recvmsg");
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL; header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level != SOL_SOCKET)
+            continue;
+        if (header->cmsg_type == SCM_CREDENTIALS)
+            memcpy(&sender, CMSG_DATA(header), sizeof sender);
+        if (header->cmsg_type == SCM_PIDFD)
+            memcpy(&pidfd, CMSG_DATA(header), sizeof pidfd);
+    }
+    for (size_t count = take_fds(&message, fds); count > 0;)
+        close(fds[--count]);
+    if (napi_create_object(env, &result) != napi_ok ||
+        napi_create_buffer_copy(env, (size_t)received, buffer, NULL, &data) != napi_ok) {
+        if (pidfd >= 0)
+            close(pidfd);
+        return NULL;
+    }
+    set(env, result, "data", data);
+    set(env, result, "truncated", make_bool(env, (message.msg_flags & MSG_TRUNC) != 0));
+    set(env, result, "pid", make_int(env, sender.pid));
+    set(env, result, "uid", make_int(env, sender.uid));
+    set(env, result, "gid", make_int(env, sender.gid));
+    if (pidfd >= 0)
+        set(env, result, "pidfd", make_int(env, pidfd));
+    return result;
+}
+
 /* duplicate(fd): another descriptor of the same socket, close-on-exec and the caller's. */
 static napi_value duplicate_fd(napi_env env, napi_callback_info info) {
     napi_value args[1];
@@ -143,6 +193,7 @@ void init_messages(napi_env env, napi_value exports) {
         {"send", send_message},
         {"sendWaiting", send_waiting},
         {"receive", receive_message},
+        {"receiveDatagram", receive_datagram},
         {"duplicate", duplicate_fd},
         {"makeRoom", make_room},
         {"socketpair", make_pair},

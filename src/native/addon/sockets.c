@@ -15,6 +15,10 @@
 
 #include "napi.h"
 
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76 /* Linux 6.5; Debian 12's headers are older */
+#endif
+
 static napi_value open_socket(napi_env env, napi_callback_info info) {
     napi_value args[3];
     int domain, type, protocol;
@@ -293,7 +297,8 @@ static const struct {
     CONSTANT(IPV6_UNICAST_HOPS), CONSTANT(IPV6_TCLASS),      CONSTANT(IPV6_FREEBIND),
     CONSTANT(IPV6_TRANSPARENT),  CONSTANT(IPV6_RECVPKTINFO), CONSTANT(POLLIN),
     CONSTANT(POLLHUP),           CONSTANT(POLLRDHUP),        CONSTANT(POLLERR),
-    CONSTANT(MSG_PEEK),          CONSTANT(SO_PEEK_OFF),      CONSTANT(O_PATH),
+    CONSTANT(MSG_PEEK),          CONSTANT(SO_PEEK_OFF),      CONSTANT(SO_PASSPIDFD),
+    CONSTANT(O_PATH),
 };
 
 void init_sockets(napi_env env, napi_value exports) {

@@ -15,7 +15,7 @@
 
 #include "claim.h"
 
-enum { MAX_PACKET = 128 * 1024, MAX_FDS = 253, MAX_ATTEMPTS = 20 };
+enum { MAX_PACKET = 128 * 1024, MAX_FDS = 253 };
 
 /* Longer than any restart of berthd takes: a claim made meanwhile waits in the backlog of berth.socket. Not so when a
  * service stops, which alone has $SERVICE_RESULT (systemd.exec(5)): where berth.service is ordered before it, systemd
@@ -24,12 +24,16 @@ static struct timeval patience(void) {
     return (struct timeval){.tv_sec = getenv("SERVICE_RESULT") == NULL ? 60 : 2};
 }
 
+int is_name(const char *name) {
+    /* The characters of a reservation's name are those that stand for themselves in JSON. */
+    size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@-");
+    return length > 0 && name[length] == '\0' && length <= 255;
+}
+
 static int request(const char *control, const char *name, const char *method, const char *form) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     char text[512];
-    /* The characters of a reservation's name are those that stand for themselves in JSON. */
-    size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@-");
-    if (length == 0 || name[length] != '\0' || length > 255)
+    if (!is_name(name))
         refuse(name, "this is no name of a reservation: those are of letters, digits, and _ . @ -");
     if (strlen(control) >= sizeof address.sun_path)
         refuse(name, "the path of the control socket is too long");
@@ -47,8 +51,7 @@ static int request(const char *control, const char *name, const char *method, co
     return fd;
 }
 
-/* Copies a JSON string from just behind its opening quote. False when it does not end or does not fit. */
-static int copy_string(const char *from, char *to, size_t room) {
+int copy_string(const char *from, char *to, size_t room) {
     for (; *from != '"'; from++, room--) {
         if (*from == '\\')
             from++;

@@ -1,8 +1,12 @@
 /* berth-claim: asks berthd for the sockets of a reservation and passes them on. No policy is in it. */
+#ifndef BERTH_CLAIM_H
+#define BERTH_CLAIM_H
+
 #include <stddef.h>
 
 enum {
     MAX_NAMES = 128 * 1024, /* the kernel takes no longer environment variable (MAX_ARG_STRLEN, execve(2)) */
+    MAX_ATTEMPTS = 20,      /* to get an answer out of a berthd that is being restarted */
     EXIT_REFUSED = 125,     /* the exit statuses of env(1) */
     EXIT_CANNOT_RUN = 126,
     EXIT_NOT_FOUND = 127,
@@ -18,11 +22,26 @@ struct handoff {
 /* One line on stderr, `berth-claim: cannot claim 'NAME': …`, and exit 125. */
 _Noreturn void refuse(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Whether a reservation can be called so; then it needs no escape in JSON. */
+int is_name(const char *name);
+
+/* Copies a JSON string from just behind its opening quote. False when it does not end or does not fit. */
+int copy_string(const char *from, char *to, size_t room);
+
+/* What came over a socket stays on its one line, and moves no cursor. */
+void make_printable(char *text);
+
+/* Has berthd let go of reservations, whose names end in NULL. Returns portrelease's exit status. */
+int release(const char *control, char **names);
+
 /* Asks for a reservation and receives all of its descriptors. Returns only when that was granted. */
 void ask(const char *control, const char *name, const char *method, const char *form, struct handoff *handoff);
 
-/* Runs a program, which execvp(3) finds by `file`, in this process's place, with the descriptors as sd_listen_fds(3) wants them. */
+/* Runs a program, which execvp(3) finds by `file`, in this process's place, with the descriptors, if any, as
+ * sd_listen_fds(3) wants them. */
 _Noreturn void run(const char *name, const struct handoff *handoff, const char *file, char **command);
 
 /* Puts the descriptors into the fd store of this process's unit, from which systemd passes them to the service. */
 void store(const char *name, struct handoff *handoff);
+
+#endif

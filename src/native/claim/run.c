@@ -56,13 +56,15 @@ void run(const char *name, const struct handoff *handoff, const char *file, char
     static char names[2 * MAX_NAMES];
     size_t before = inherited_fds();
     sigset_t none;
-    place(name, handoff, before);
-    snprintf(names, sizeof names, "%s%s%s", before > 0 ? getenv("LISTEN_FDNAMES") : "", before > 0 ? ":" : "", handoff->names);
-    setenv("LISTEN_FDNAMES", names, 1);
-    set_number("LISTEN_PID", (size_t)getpid());
-    set_number("LISTEN_FDS", before + handoff->count);
-    unsetenv("LISTEN_PIDFDID"); /* systemd 258: the id of a process whose descriptors these are not */
-    set_variables(handoff, before);
+    if (handoff->count > 0) {
+        place(name, handoff, before);
+        snprintf(names, sizeof names, "%s%s%s", before > 0 ? getenv("LISTEN_FDNAMES") : "", before > 0 ? ":" : "", handoff->names);
+        setenv("LISTEN_FDNAMES", names, 1);
+        set_number("LISTEN_PID", (size_t)getpid());
+        set_number("LISTEN_FDS", before + handoff->count);
+        unsetenv("LISTEN_PIDFDID"); /* systemd 258: the id of a process whose descriptors these are not */
+        set_variables(handoff, before);
+    }
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);

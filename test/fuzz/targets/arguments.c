@@ -1,4 +1,5 @@
-/* The command line of berth-claim: arguments that a NUL ends. What berthd answers is told by the first byte. */
+/* The command line of berth-claim: arguments that a NUL ends. What berthd answers is told by the first byte, and with its
+ * highest bit that the name is portrelease. */
 #include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -47,9 +48,15 @@ void store(const char *name, struct handoff *handoff) {
         abort();
 }
 
+int release(const char *control, char **names) {
+    while (*names != NULL)
+        snprintf(printed, sizeof printed, "%s %s", control, *names++);
+    return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static char program[] = "berth-claim";
+    static char program[] = "berth-claim", portrelease[] = "/usr/sbin/portrelease";
     static char *arguments[66];
     static char copy[8192];
     int count = 1;
@@ -58,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     answer = data[0];
     memcpy(copy, data + 1, size - 1);
     copy[size - 1] = '\0';
-    arguments[0] = program;
+    arguments[0] = answer & 0x80 ? portrelease : program;
     for (char *one = copy; one < copy + size - 1 && count < 65; one += strlen(one) + 1)
         arguments[count++] = one;
     arguments[count] = NULL;

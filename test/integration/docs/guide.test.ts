@@ -66,7 +66,7 @@ describe('docs/guide.md', () => {
       const plan = generated.plan.units.find((each) => each.unit === unit);
       assert.equal(plan?.file?.text, text);
     }
-    assert.equal(shown, 4);
+    assert.equal(shown, 5);
   });
 
   it('has commands that do what it says', async (t) => {

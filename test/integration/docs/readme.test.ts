@@ -37,7 +37,7 @@ describe('README.md', () => {
     const table = rows(section(document, '## Modes'));
     assert.deepEqual(table.map(([mode]) => mode).toSorted(), [...handoffs].toSorted());
     const missing = table.filter(([, , state]) => state === 'not in this version').map(([mode]) => mode);
-    assert.deepEqual(missing.toSorted(), ['bind', 'release']);
+    assert.deepEqual(missing.toSorted(), ['bind']);
   });
 
   it('has commands of npm that there are', () => {

@@ -57,7 +57,7 @@ function daemon(t: TestContext): string {
 describe('the completion of bash', () => {
   it('offers the commands', async (t) => {
     assert.deepEqual(await complete(t, ['berth', '']), [...verbs].sort());
-    assert.deepEqual(await complete(t, ['berth', '--json', 're']), ['reload']);
+    assert.deepEqual(await complete(t, ['berth', '--json', 'rel']), ['release', 'reload']);
   });
 
   it('offers the names that berthd holds', async (t) => {

@@ -1,10 +1,20 @@
 import assert from 'node:assert/strict';
+import { closeSync } from 'node:fs';
 import { describe, it, type TestContext } from 'node:test';
 import { Table } from '../../../src/daemon/table.js';
-import type { Address, Reservation } from '../../../src/model/reservation.js';
+import type { Address, Reservation, SocketSpec } from '../../../src/model/reservation.js';
+import { native } from '../../../src/native/index.js';
 import { openFds } from '../../support/files.js';
 import { defaultOptions, inet, reservation, spec } from '../../support/holds.js';
-import { connect, freePort, outcome, randomLoopback, serve, steal } from '../../support/sockets.js';
+import {
+  connect,
+  freePort,
+  openSocket,
+  outcome,
+  randomLoopback,
+  serve,
+  steal,
+} from '../../support/sockets.js';
 
 const none: ReadonlySet<string> = new Set();
 const idle = () => false;
@@ -150,6 +160,110 @@ describe('Table.apply', () => {
     assert.equal(
       outcome(() => connect(t, 'stream', inet('127.0.0.8', port))),
       'ECONNREFUSED',
+    );
+  });
+});
+
+describe('a released socket', () => {
+  const inUse = () => true;
+
+  it('is free for others until it is taken back', (t) => {
+    const made = table(t);
+    const address = inet(randomLoopback(), freePort());
+    const x = one('x', address, { handoff: 'release' });
+    made.apply([x], none, idle);
+    const slots = made.get('x')?.slots ?? [];
+    assert.deepEqual(made.release(slots), slots);
+    assert.deepEqual(made.release(slots), []);
+    assert.deepEqual(made.count(), { wanted: 0, held: 0, released: 1 });
+    assert.notDeepEqual(steal('stream', address), []);
+    made.hold();
+    made.apply([x], none, inUse);
+    assert.notDeepEqual(steal('stream', address), []);
+    made.takeBack(made.get('x')?.slots ?? []);
+    assert.deepEqual(made.count(), { wanted: 1, held: 1, released: 0 });
+    assert.deepEqual(steal('stream', address), []);
+  });
+
+  it('that somebody has when it is taken back is held with a later try', (t) => {
+    const made = table(t);
+    const address = inet(randomLoopback(), freePort());
+    made.apply([one('x', address)], none, idle);
+    const slots = made.get('x')?.slots ?? [];
+    made.release(slots);
+    const other = openSocket('stream', 'inet');
+    native.bind(other, address);
+    made.takeBack(slots);
+    assert.match(slots[0]?.error ?? '', /EADDRINUSE/);
+    closeSync(other);
+    made.hold();
+    assert.deepEqual(made.count(), { wanted: 1, held: 1, released: 0 });
+  });
+
+  it('stays so with the next berthd, and the other sockets of its reservation stay held', (t) => {
+    const made = table(t);
+    const [a, b] = [freePort(), freePort()].map((port) => spec('stream', inet(randomLoopback(), port)));
+    assert.ok(a !== undefined && b !== undefined);
+    const x = reservation('x', [a, b], { handoff: 'release' });
+    made.apply(
+      [one('w', inet(randomLoopback(), freePort())), x, one('z', inet(randomLoopback(), freePort()))],
+      none,
+      idle,
+    );
+    const [first, second] = made.get('x')?.slots ?? [];
+    assert.ok(first !== undefined && second !== undefined);
+    made.release([first]);
+    const next = table(t);
+    next.restore(
+      made
+        .stored()
+        .map(({ reservation, fds }) => ({ reservation, fds: fds.map((fd) => native.duplicate(fd)) })),
+      [x],
+    );
+    assert.deepEqual(next.count(), { wanted: 3, held: 3, released: 1 });
+    assert.deepEqual(
+      [...next.entries()].map((entry) => entry.reservation.name),
+      ['w', 'x', 'z'],
+    );
+    assert.deepEqual(inodes(next, 'x'), [undefined, second.socket?.inode]);
+    assert.deepEqual(next.get('x')?.reservation, x);
+  });
+});
+
+describe("reservations of portreserve's files", () => {
+  const legacy = (name: string, ...sockets: SocketSpec[]) =>
+    reservation(name, sockets, { handoff: 'release', legacy: true });
+
+  it('have one socket for one address, over reloads and with the next berthd', (t) => {
+    const before = openFds().size;
+    const made = table(t);
+    const [common, own] = [freePort(), freePort()].map((port) =>
+      spec('stream', inet(randomLoopback(), port)),
+    );
+    assert.ok(common !== undefined && own !== undefined);
+    const [a, b] = [legacy('a', common), legacy('b', own, common)];
+    made.apply([a, b], none, idle);
+    assert.deepEqual(made.count(), { wanted: 2, held: 2, released: 0 });
+    assert.equal(openFds().size, before + 2);
+    assert.equal(made.get('a')?.slots[0], made.get('b')?.slots[1]);
+    const [inode] = inodes(made, 'a');
+    made.apply([a, b], none, idle);
+    assert.deepEqual([inodes(made, 'a')[0], inodes(made, 'b')[1]], [inode, inode]);
+    made.apply([b], none, idle);
+    assert.equal(inodes(made, 'b')[1], inode);
+    made.apply([a, b], none, idle);
+    const next = table(t);
+    next.restore(
+      made
+        .stored()
+        .map(({ reservation, fds }) => ({ reservation, fds: fds.map((fd) => native.duplicate(fd)) })),
+    );
+    assert.deepEqual(next.count(), { wanted: 2, held: 2, released: 0 });
+    assert.equal(openFds().size, before + 4);
+    assert.equal(next.get('a')?.slots[0], next.get('b')?.slots[1]);
+    assert.deepEqual(
+      next.stored().map(({ reservation }) => reservation),
+      [a, b],
     );
   });
 });

@@ -21,6 +21,10 @@ class Manager implements FdStore {
     this.kept.set(name, native.duplicate(fd));
   }
 
+  settled(): Promise<void> {
+    return Promise.resolve();
+  }
+
   remove(name: string): void {
     this.log.push(`remove ${name}`);
     const fd = this.kept.get(name);

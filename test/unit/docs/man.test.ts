@@ -13,6 +13,11 @@ const pages = [
     statuses: [125, 126, 127],
   },
   {
+    page: 'portrelease.1',
+    command: [path('build/bin/portrelease')],
+    statuses: [0, 1],
+  },
+  {
     page: 'berthd.8',
     command: [process.execPath, path('build/lib/berthd.cjs')],
     statuses: [0, exitStatuses.Failed, exitStatuses.Usage, exitStatuses.Busy, 75],

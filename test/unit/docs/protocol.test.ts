@@ -25,12 +25,14 @@ const methods = Object.keys({
   Reload: true,
   Claim: true,
   Done: true,
+  Release: true,
 } satisfies Record<Method, true>);
-const asked: readonly AskedMethod[] = ['List', 'Status', 'Watch', 'Reload'];
+const asked: readonly AskedMethod[] = ['List', 'Status', 'Watch', 'Reload', 'Release'];
 const modes = Object.keys({
   exec: true,
   store: true,
   lend: true,
+  release: true,
   done: true,
 } satisfies Record<ClaimMode, true>) as ClaimMode[];
 
@@ -45,8 +47,11 @@ function answerTo(method: string): Answer {
 }
 
 /** What a claim gets of a reservation without sockets: the mode of the answer, or the code of the error. */
-function claimed(handoff: Handoff, form: ClaimForm): string {
-  const claims = new Claims(new Table(), new Log(), () => undefined);
+async function claimed(handoff: Handoff, form: ClaimForm): Promise<string> {
+  const claims = new Claims(new Table(), new Log(), {
+    changed: () => undefined,
+    settled: () => Promise.resolve(),
+  });
   const name = 'x';
   const { reservation } = buildReservation(
     name,
@@ -63,7 +68,7 @@ function claimed(handoff: Handoff, form: ClaimForm): string {
     release: () => undefined,
   };
   try {
-    const [reply] = claims.grant({ reservation, slots: [], changed: 0 }, peer, form);
+    const [reply] = await claims.grant({ reservation, slots: [], changed: 0 }, peer, form);
     return /"mode":"(\w+)"/.exec(reply?.data.toString() ?? '')?.[1] ?? '';
   } catch (error) {
     assert.ok(error instanceof BerthError);
@@ -123,13 +128,13 @@ describe('docs/protocol.md', () => {
     for (const mode of modes) assert.ok(text.includes(`\`${mode}\``), mode);
   });
 
-  it('says for every Handoff= what a claim gets', () => {
+  it('says for every Handoff= what a claim gets', async () => {
     const table = rows(section(document, '### Claim'));
     assert.deepEqual(table.map(([handoff]) => handoff).toSorted(), [...handoffs].toSorted());
     for (const [handoff = '', ...answers] of table) {
       assert.deepEqual(
         answers,
-        claimForms.map((form) => claimed(handoff as Handoff, form)),
+        await Promise.all(claimForms.map((form) => claimed(handoff as Handoff, form))),
         handoff,
       );
     }

@@ -113,6 +113,15 @@ describe('berth-generator', () => {
     }
   });
 
+  it("starts it for a file of portreserve's, and for no other in its directory", (context) => {
+    const others = { 'etc/portreserve/cups.rpmsave': '631\n', 'etc/portreserve/cups~': '631\n' };
+    const machine = new Machine(context, { ...units, ...others });
+    assert.deepEqual(machine.run(), {});
+    assert.equal(machine.runs, 0);
+    put(machine.root, 'etc/portreserve/cups', '631\n');
+    assert.deepEqual(Object.keys(machine.run()), [dropIn]);
+  });
+
   it('answers out of what it kept while nothing changes', async (context) => {
     const machine = new Machine(context, files);
     const made = await machine.settle();
@@ -142,6 +151,9 @@ describe('berth-generator', () => {
     'a reservation goes': (root) => {
       rmSync(path.join(root, 'etc/berth/cups.conf'));
       put(root, 'etc/berth/keep.conf', reservation);
+    },
+    "a file of portreserve's comes": (root) => {
+      put(root, 'etc/portreserve/other', '99\n');
     },
     'a drop-in for it comes': (root) => {
       put(root, 'etc/berth/cups.conf.d/x.conf', '[Reservation]\nHandoff=exec\n');
