@@ -24,26 +24,50 @@ static bool is_whole(const struct text *manifest) {
            ends_in(manifest->data, "\nend\n") && strlen(manifest->data) == manifest->length;
 }
 
+/* Below this many drop-ins they are files where systemd looks for them, which is plainer to look at. */
+enum { MANY = 64 };
+
+const char *next_output(const struct text *manifest, const char *at, struct output *output) {
+    const char *end = manifest->data + manifest->length;
+    for (const char *next; at < end && (next = strchr(at, '\n')) != NULL; at = next + 1) {
+        if (at[0] != 'O')
+            continue;
+        if (sscanf(at, "O %zu %4095[^\n]", &output->length, output->name) != 2 ||
+            output->length > (size_t)(end - next) - 1)
+            return NULL;
+        output->data = next + 1;
+        return output->data + output->length + 1;
+    }
+    return NULL;
+}
+
+/* What is to be said, which is before the drop-ins. */
+static void say(const struct text *manifest) {
+    const char *line = manifest->data;
+    for (const char *next; line[0] != 'O' && (next = strchr(line, '\n')) != NULL; line = next + 1)
+        if (line[0] == 'L')
+            complain("%.*s", (int)(next - line - 2), line + 2);
+}
+
 /* Carries a manifest out: its drop-ins into `directory`, its complaints into the log when `aloud`. */
 static void carry_out(const struct text *manifest, const char *directory, bool aloud) {
-    const char *line = manifest->data, *end = manifest->data + manifest->length;
-    while (line < end) {
-        const char *next = strchr(line, '\n');
-        if (next == NULL)
-            return;
-        if (line[0] == 'L' && aloud)
-            complain("%.*s", (int)(next - line - 2), line + 2);
-        if (line[0] == 'O') {
-            char path[8192], name[4096];
-            size_t length;
-            if (sscanf(line, "O %zu %4095[^\n]", &length, name) != 2 || length > (size_t)(end - next) - 1)
-                return;
-            snprintf(path, sizeof path, "%s/%s", directory, name);
-            if (!put(path, next + 1, length))
-                complain("cannot write %s: %s", path, strerror(errno));
-            next += length + 1;
-        }
-        line = next + 1;
+    struct output output;
+    struct tree tree;
+    size_t count = 0;
+    if (aloud)
+        say(manifest);
+    for (const char *at = manifest->data; (at = next_output(manifest, at, &output)) != NULL;)
+        count++;
+    bool kept = count >= MANY && find_tree(manifest, &tree);
+    if (count < MANY)
+        remove_trees();
+    for (const char *at = manifest->data; (at = next_output(manifest, at, &output)) != NULL;) {
+        char path[8192];
+        if (kept && link_drop_in(&tree, directory, output.name))
+            continue;
+        snprintf(path, sizeof path, "%s/%s", directory, output.name);
+        if (!put(path, output.data, output.length))
+            complain("cannot write %s: %s", path, strerror(errno));
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
 
 struct text {
     char *data; /* ends in NUL; NULL before anything was read */
@@ -26,5 +27,23 @@ bool is_current(char *stamps); /* the lines of a manifest behind its header; wri
 
 /* inputs.c */
 bool is_anything_reserved(void);
+
+/* A drop-in of a manifest. */
+struct output {
+    char name[4096]; /* below the directory of the generator */
+    const char *data;
+    size_t length;
+};
+/* Reads the first drop-in from `at` on; returns where to go on, or NULL when there is none. */
+const char *next_output(const struct text *manifest, const char *at, struct output *output);
+
+/* Where the drop-ins of a manifest are kept (tree.c). */
+struct tree {
+    char path[4096 + 64];
+    struct timespec complete;
+};
+void remove_trees(void);
+bool find_tree(const struct text *manifest, struct tree *tree);
+bool link_drop_in(const struct tree *tree, const char *directory, const char *name);
 
 #endif

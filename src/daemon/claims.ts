@@ -91,7 +91,7 @@ export class Claims {
 
   /** Makes the sockets ready and hands over duplicates. Throws a BerthError when that cannot be done for all of them. */
   grant(entry: Entry, peer: Peer, form: ClaimForm): Replies {
-    const { reservation, slots } = entry;
+    const { reservation, slots, formerNames } = entry;
     const mode = modeOf(reservation, form);
     if (mode === 'release') {
       const pid = form === 'exec' && peer.unit?.unit !== reservation.unit ? peer : undefined;
@@ -101,7 +101,7 @@ export class Claims {
     const inodes = (): string => slots.map(({ socket }) => socket?.inode).join();
     const before = inodes();
     withReserve(() => {
-      this.#table.hold([], slots);
+      this.#table.hold(slots);
     });
     const sockets = slots.map(({ socket, error }) => {
       if (socket === undefined) throw new BerthError('NotHeld', error ?? 'it is not held');
@@ -122,6 +122,7 @@ export class Claims {
     return claimReply(
       mode,
       sockets.map(({ fd }) => ({ fd, name: reservation.fdName })),
+      mode === 'store' ? formerNames : [],
     );
   }
 
@@ -190,11 +191,18 @@ export class Claims {
   #findHolders(): void {
     const inodes: number[] = [];
     for (const { socket } of this.#table.slots()) if (socket !== undefined) inodes.push(socket.inode);
+    const standIns = this.#table.standIns.map(({ reservation, socket }) => ({
+      reservation,
+      slots: [{ socket }],
+    }));
+    for (const { socket } of this.#table.standIns) inodes.push(socket.inode);
     if (inodes.length === 0) return;
     const owners = processesWithSockets(inodes, process.pid);
-    for (const { reservation, slots } of this.#table.entries()) {
-      // Nearly all of them, as a rule: they are left alone.
-      if (slots.every(({ socket }) => socket?.resting === true && !owners.has(socket.inode))) continue;
+    for (const { reservation, slots } of [...this.#table.entries(), ...standIns]) {
+      // Nearly all of them, as a rule: they are left alone. A loan does not show in the hold.
+      const lends = reservation.handoff === 'lend';
+      if (!lends && slots.every(({ socket }) => socket?.resting === true && !owners.has(socket.inode)))
+        continue;
       const sockets = slots.flatMap(({ socket }) => socket ?? []);
       const pids = new Set(sockets.flatMap(({ inode }) => owners.get(inode) ?? []));
       pids.delete(1);
@@ -316,12 +324,7 @@ export class Claims {
     });
     if (claimants.size > 0) return;
     this.#claimants.delete(name);
-    const entry = this.#table.get(name);
-    if (entry !== undefined)
-      this.#rest(
-        name,
-        entry.slots.flatMap(({ socket }) => socket ?? []),
-      );
+    this.#rest(name, this.#table.socketsOf(name));
     this.#takeBack();
   }
 

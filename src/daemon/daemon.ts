@@ -233,7 +233,9 @@ export class Daemon {
         : [...this.#table.entries()].map((entry) => entry.reservation.name);
       this.#table.apply(loaded.reservations, new Set(keep), (name) => this.#claims.inUse(name));
     });
-    this.#claims.forget((name) => this.#table.get(name) !== undefined);
+    this.#claims.forget(
+      (name) => this.#table.get(name) !== undefined || this.#table.socketsOf(name).length > 0,
+    );
     this.#claims.settle();
     this.#afterHolding();
     this.#guard();

@@ -2,11 +2,11 @@ import { closeSync, existsSync } from 'node:fs';
 import type { BoundAddress } from '../native/index.js';
 import { constant, Listening, native, ReuseAddr, ReusePort } from '../native/index.js';
 import { isShortage, isSystemError, messageOf } from '../model/errors.js';
-import type { SocketSpec } from '../model/reservation.js';
+import type { SocketOptions, SocketSpec } from '../model/reservation.js';
 import { describeSocket } from '../model/reservation.js';
 import type { HoldRequest } from './hold-request.js';
-import { applyBindOptions, applyOptions } from './options.js';
-import { bindPath, linkPath, removePath, updatePath } from './unix-path.js';
+import { applyBindOptions, applyOptions, kernelDefaults, unlockBuffers } from './options.js';
+import { bindPath, bindPathInstead, linkPath, removePath, updatePath } from './unix-path.js';
 
 const protocols = {
   tcp: 'IPPROTO_TCP',
@@ -35,6 +35,8 @@ export class HeldSocket {
   #address: BoundAddress | undefined;
   #fd: number;
   #inode: number;
+  /** Beside a datagram socket (native.guardDatagrams): whatever a service does to its duplicate, nobody else can bind. */
+  #guard: number | undefined;
   /** What the kernel refused of its options, for the log. */
   readonly warnings: string[] = [];
 
@@ -55,21 +57,24 @@ export class HeldSocket {
    * the SystemError of the call that failed; then nothing is held.
    */
   static bind(request: HoldRequest, siblings: readonly HeldSocket[] = []): HeldSocket {
-    const held = new HeldSocket(request, resolveAddress(request.spec), (socket) =>
-      socket.#open(siblings.map(({ fd }) => fd)),
-    );
+    const others = siblings.flatMap(({ fds }) => fds);
+    const held = new HeldSocket(request, resolveAddress(request.spec), (socket) => socket.#open(others));
     try {
+      held.#watchOver(others);
       if (request.whileStopped === 'queue') held.#receive();
       return held;
     } catch (error) {
-      closeSync(held.#fd);
+      held.fds.forEach(closeSync);
       throw error;
     }
   }
 
-  /** Takes a descriptor over that an earlier berthd bound by this request, in whatever state it is. */
-  static adopt(request: HoldRequest, fd: number): HeldSocket {
-    return new HeldSocket(request, undefined, () => fd);
+  /** Takes descriptors over that an earlier berthd bound by this request, in whatever state they are. */
+  static adopt(request: HoldRequest, fd: number, guard?: number): HeldSocket {
+    const held = new HeldSocket(request, undefined, () => fd);
+    held.#guard = guard;
+    held.#watchOver();
+    return held;
   }
 
   get address(): BoundAddress {
@@ -79,6 +84,16 @@ export class HeldSocket {
   /** Lent for a handoff: it stays berthd's. */
   get fd(): number {
     return this.#fd;
+  }
+
+  /** The one that stands guard beside it, if there is one. It stays berthd's, and nobody is handed it. */
+  get guard(): number | undefined {
+    return this.#guard;
+  }
+
+  /** All that stands on the address. */
+  get fds(): number[] {
+    return this.#guard === undefined ? [this.#fd] : [this.#fd, this.#guard];
   }
 
   get inode(): number {
@@ -103,7 +118,8 @@ export class HeldSocket {
     this.#request = request;
     if (JSON.stringify(before) === JSON.stringify(request)) return;
     const { options } = request;
-    this.warnings.push(...applyOptions(this.#fd, request.spec, this.address, options, true));
+    this.#watchOver();
+    this.warnings.push(...this.#applyAgain(before.options));
     try {
       if (this.address.family === 'unix') {
         updatePath(this.#fd, this.address.path, options);
@@ -121,6 +137,7 @@ export class HeldSocket {
    */
   handOver(): string[] {
     const repaired = this.#repair();
+    this.#watchOver();
     native.setBlocking(this.#fd);
     this.#receive();
     return repaired;
@@ -159,12 +176,13 @@ export class HeldSocket {
     else this.#unlisten();
   }
 
-  /** Lets go of the address, for good. */
-  close(): void {
+  /** Lets go of the address, for good. `keepPath` is for a path at which there is another socket by now. */
+  close(keepPath = false): void {
     const { address } = this; // a closed descriptor could not be asked any more
-    closeSync(this.#fd);
+    this.fds.forEach(closeSync);
     const { options } = this.#request;
-    if (address.family === 'unix' && options.removeOnStop) removePath(address.path, options.symlinks);
+    if (address.family === 'unix' && options.removeOnStop && !keepPath)
+      removePath(address.path, options.symlinks);
   }
 
   /** Lets go of the address for somebody else to bind: with an AF_UNIX path, its file goes too. */
@@ -196,18 +214,45 @@ export class HeldSocket {
     native.setOption(this.#fd, constant('SOL_SOCKET'), constant(option), Number(value));
   }
 
+  /** A socket of its kind on which nothing is set. */
+  #fresh(): number {
+    const { type, protocol } = this.#request.spec;
+    const family = constant(families[this.address.family]);
+    return native.socket(
+      family,
+      constant(types[type]),
+      protocol === undefined ? 0 : constant(protocols[protocol]),
+    );
+  }
+
+  /** Sets its options where others were set before; what is no longer given is as the kernel has it. */
+  #applyAgain(before: SocketOptions): string[] {
+    const { spec, options } = this.#request;
+    const fresh = this.#fresh();
+    try {
+      const all = { ...options, ...kernelDefaults(before, options, fresh) };
+      const refused = applyOptions(this.#fd, spec, this.address, all, true);
+      if (all.sendBuffer !== options.sendBuffer || all.receiveBuffer !== options.receiveBuffer)
+        unlockBuffers(this.#fd, options);
+      return refused;
+    } finally {
+      closeSync(fresh);
+    }
+  }
+
   #open(siblings: readonly number[]): number {
     const { spec, options, whileStopped } = this.#request;
     const type = constant(types[spec.type]);
-    const protocol = spec.protocol === undefined ? 0 : constant(protocols[spec.protocol]);
-    const fd = native.socket(constant(families[this.address.family]), type, protocol);
+    const fd = this.#fresh();
     try {
       applyBindOptions(fd, this.address, options);
       if (this.#isInet && !options.reusePort) native.disown(fd);
       // Before bind(2), so that no datagram slips in.
       if (spec.type === 'datagram' && whileStopped === 'refuse') native.attachDrop(fd);
-      if (this.address.family === 'unix') bindPath(fd, this.address.path, type, options);
-      else bindAlone(fd, this.address, spec, siblings);
+      if (this.address.family === 'unix') {
+        const bind = siblings.length > 0 ? bindPathInstead : bindPath;
+        bind(fd, this.address.path, type, options);
+      } else bindAlone(fd, this.address, spec, siblings);
       this.warnings.push(...applyOptions(fd, spec, this.address, options));
       if (this.address.family === 'unix')
         this.warnings.push(...linkPath(this.address.path, options.symlinks));
@@ -216,6 +261,17 @@ export class HeldSocket {
       closeSync(fd);
       throw error;
     }
+  }
+
+  /** Has a guard where one is due and can be had, and none where not. `others` are sockets of ours on the address. */
+  #watchOver(others: readonly number[] = []): void {
+    if (this.#request.guarded) this.#guard ??= native.guardDatagrams(this.#fd, others);
+    else this.#dismissGuard();
+  }
+
+  #dismissGuard(): void {
+    if (this.#guard !== undefined) closeSync(this.#guard);
+    this.#guard = undefined;
   }
 
   #receive(): void {
@@ -276,14 +332,18 @@ export class HeldSocket {
 
   /** A socket that cannot be revived: another one takes its place, of an IP address while it is still bound. */
   #replace(): void {
-    const old = this.#fd;
     if (this.#isInet) {
-      this.#fd = this.#open([old]);
-      closeSync(old);
+      const before = this.fds;
+      this.#fd = this.#open(before);
+      // The guard has to come after the hold (native.guardDatagrams), so another one replaces it, too.
+      this.#guard = undefined;
+      this.#watchOver(before);
+      before.forEach(closeSync);
     } else {
       const { family } = this.address;
       if (this.address.family === 'unix') removePath(this.address.path, []);
       // An abstract name goes with its socket only. Its number stays taken, should the name be, too.
+      const old = this.#fd;
       this.#fd = native.socket(constant(families[family]), constant(types[this.#request.spec.type]), 0);
       closeSync(old);
       const placeholder = this.#fd;

@@ -7,11 +7,18 @@ export interface HoldRequest {
   readonly spec: SocketSpec;
   readonly options: SocketOptions;
   readonly whileStopped: WhileStopped;
+  /** Whether a service gets it that might make its address shareable, which a datagram socket needs a guard against. */
+  readonly guarded: boolean;
 }
 
 export function holdRequests(reservation: Reservation): HoldRequest[] {
-  const { options, whileStopped } = reservation;
-  return reservation.sockets.map((spec) => ({ spec, options, whileStopped }));
+  const { options, whileStopped, handoff } = reservation;
+  // In the other modes services bind beside it, or there are none.
+  const handedOut = (handoff === 'store' || handoff === 'exec') && !options.reusePort;
+  return reservation.sockets.map((spec) => {
+    const guarded = handedOut && spec.type === 'datagram' && 'port' in spec.address;
+    return { spec, options, whileStopped, guarded };
+  });
 }
 
 /**

@@ -9,7 +9,7 @@ import type { Replies, Reply } from '../protocol/replies.js';
 import type { Stream } from '../protocol/stream.js';
 import { commandOf } from '../systemd/processes.js';
 import { claimForms } from './claims.js';
-import type { Claims } from './claims.js';
+import type { ClaimForm, Claims } from './claims.js';
 import type { Events, Happening } from './events.js';
 import type { Policy } from './policy.js';
 import type { Entry, Table } from './table.js';
@@ -64,23 +64,31 @@ function find(table: Table, name: unknown): Entry {
 
 /** Both methods of berth-claim: granted to the reservation's unit and to root. */
 function claim(context: MethodContext, request: Request, connection: number): Replies {
-  const { table, claims, policy } = context;
+  const { table, policy } = context;
   const form = claimForms.find((candidate) => candidate === request.parameters['form']);
   if (form === undefined)
     throw new BerthError('BadMessage', `a claim has one of the forms ${claimForms.join(', ')}`);
   const name = request.parameters['name'];
-  // An admin who wrote a file and reloaded systemd expects the unit to start.
-  if (typeof name === 'string' && table.get(name) === undefined) context.refresh();
-  const entry = find(table, name);
   const peer = identifyPeer(connection);
   try {
-    policy.checkClaim(peer, entry.reservation);
-    return request.method === 'Done' ? claims.done(entry, peer) : claims.grant(entry, peer, form);
-  } catch (error) {
-    if (context.events.watched) context.events.emit(refusal(entry, peer, error));
-    throw error;
+    // An admin who wrote a file and reloaded systemd expects the unit to start.
+    const unknown = typeof name === 'string' && table.get(name) === undefined;
+    if (unknown && policy.mayRefresh(peer)) context.refresh();
+    return decide(context, find(table, name), peer, request.method === 'Done' ? undefined : form);
   } finally {
     peer.release();
+  }
+}
+
+/** Without a form it is the end of a claim. */
+function decide(context: MethodContext, entry: Entry, peer: Peer, form: ClaimForm | undefined): Replies {
+  const { claims, policy, events } = context;
+  try {
+    policy.checkClaim(peer, entry.reservation);
+    return form === undefined ? claims.done(entry, peer) : claims.grant(entry, peer, form);
+  } catch (error) {
+    if (events.watched) events.emit(refusal(entry, peer, error));
+    throw error;
   }
 }
 
@@ -109,9 +117,10 @@ function watch({ events, table }: MethodContext, connection: number): Stream {
 async function release(context: MethodContext, names: unknown, connection: number): Promise<Reply[]> {
   if (!Array.isArray(names) || !names.every((name) => typeof name === 'string'))
     throw new BerthError('BadMessage', 'the names are not a list of strings');
-  if (names.some((name) => name !== '*' && context.table.get(name) === undefined)) context.refresh();
   const peer = identifyPeer(connection);
   try {
+    const unknown = names.some((name) => name !== '*' && context.table.get(name) === undefined);
+    if (unknown && context.policy.mayRefresh(peer)) context.refresh();
     const { released, refusals } = releaseNamed(context, names, peer);
     await context.claims.settled();
     if (refusals.length > 0) throw joined(refusals);

@@ -6,14 +6,19 @@ import { commandOf } from '../systemd/processes.js';
 /** What the kernel says of who asks. */
 export type Attested = Pick<Peer, 'pid' | 'uid' | 'unit'>;
 
-/** Who may do what, judged only by what the kernel says of the peer. Both throw `Denied` with the reason. */
+/** Who may do what, judged only by what the kernel says of the peer. The checks throw `Denied` with the reason. */
 export interface Policy {
+  /** Whether a claim of an unknown name is a reason to look for new files. */
+  mayRefresh(peer: Attested): boolean;
   checkClaim(peer: Attested, reservation: Reservation): void;
   checkReload(peer: Attested): void;
 }
 
 /** Under systemd: a reservation is for its unit, whatever user that runs as, and for root; reloading is for root. */
 export const systemPolicy: Policy = {
+  // Of a service it may be the first start; a user's session or manager has no reservations.
+  mayRefresh: ({ uid, unit }) =>
+    uid === 0 || (unit?.unit.endsWith('.service') === true && !unit.unit.startsWith('user@')),
   checkClaim(peer, { name, unit }) {
     if (peer.uid === 0 || peer.unit?.unit === unit) return;
     throw new BerthError('Denied', `'${name}' is reserved for ${unit}, and ${describe(peer)} is not of it`);
@@ -25,11 +30,12 @@ export const systemPolicy: Policy = {
 
 /** Started by hand: everything is for the user who started it, and for root. */
 export function ownPolicy(user: number): Policy {
+  const isOurs = ({ uid }: Attested): boolean => uid === 0 || uid === user;
   const check = (peer: Attested): void => {
-    if (peer.uid === 0 || peer.uid === user) return;
+    if (isOurs(peer)) return;
     throw new BerthError('Denied', `this berthd serves uid ${user}, and ${describe(peer)} is another user`);
   };
-  return { checkClaim: check, checkReload: check };
+  return { mayRefresh: isOurs, checkClaim: check, checkReload: check };
 }
 
 function describe(peer: Attested): string {

@@ -1,10 +1,11 @@
 import { closeSync } from 'node:fs';
 import { isSystemError } from '../model/errors.js';
-import type { Reservation } from '../model/reservation.js';
+import type { Reservation, SocketSpec } from '../model/reservation.js';
 import { findHolder } from './holder.js';
 import { HeldSocket } from './held-socket.js';
 import { holdError, holdKey, holdRequests } from './hold-request.js';
 import type { HoldRequest } from './hold-request.js';
+import { overlaps, placeOf } from './overlap.js';
 import type { Stored } from './vault.js';
 
 /**
@@ -20,12 +21,28 @@ export interface Slot {
   released?: number;
 }
 
-/** A reservation with its sockets, in the order of its file. `changed` is when it last was held whole, or last failed. */
+/**
+ * A reservation with its sockets, in the order of its file. `changed` is when it last was held whole, or last failed.
+ * `formerNames` are descriptor names that its unit may have in its fd store from before a change of the files.
+ */
 export interface Entry {
   readonly reservation: Reservation;
   readonly slots: readonly Slot[];
   readonly changed: number;
+  readonly formerNames: readonly string[];
 }
+
+/**
+ * A socket that no file asks for any more, held until what takes its place is bound: a wanted one that overlaps with it
+ * and cannot be held yet. `reservation` is the one that it was of.
+ */
+export interface StandIn {
+  readonly reservation: Reservation;
+  readonly socket: HeldSocket;
+}
+
+/** Whoever changes FileDescriptorName= more often than that between two starts has to stop the unit once. */
+const maxFormerNames = 16;
 
 /** Looking through /proc for a holder is slow, and a hundred such messages help nobody more than a few do. */
 const maxDiagnoses = 20;
@@ -37,6 +54,7 @@ const maxDiagnoses = 20;
 export class Table {
   #entries = new Map<string, Entry>();
   #released = new Set<Slot>();
+  #standIns: readonly StandIn[] = [];
 
   get(name: string): Entry | undefined {
     return this.#entries.get(name);
@@ -56,6 +74,18 @@ export class Table {
 
   get released(): ReadonlySet<Slot> {
     return this.#released;
+  }
+
+  /** Sockets that are held for those that cannot be yet, by the reservation that they were of. */
+  get standIns(): readonly StandIn[] {
+    return this.#standIns;
+  }
+
+  /** All that is held and was made for a reservation of this name. */
+  socketsOf(name: string): HeldSocket[] {
+    const slots = this.#entries.get(name)?.slots ?? [];
+    const left = this.#standIns.filter(({ reservation }) => reservation.name === name);
+    return [...slots.flatMap(({ socket }) => socket ?? []), ...left.map(({ socket }) => socket)];
   }
 
   /** How many sockets are wanted, how many of them are held, and how many more are released. */
@@ -83,25 +113,39 @@ export class Table {
     const changed = Date.now();
     const shared: Shared = new Map();
     const wholes = new Map(released.map((reservation) => [reservation.name, reservation]));
-    const parts = [...stored, ...released.map((reservation) => ({ reservation, fds: [] }))];
-    for (const { reservation: part, fds } of parts.sort((a, b) => byName(a.reservation, b.reservation))) {
+    const parts = [
+      ...stored.filter(({ standsIn }) => standsIn !== true),
+      ...released.map((reservation): Stored => ({ reservation, fds: [] })),
+    ].sort((a, b) => byName(a.reservation, b.reservation));
+    for (const { reservation: part, fds, guards, formerNames = [] } of parts) {
       if (this.#entries.has(part.name)) continue;
       const reservation = wholes.get(part.name) ?? part;
-      const held = new Map<string, number[]>();
+      const held = new Map<string, { fd: number; guard: number | undefined }[]>();
       for (const [index, request] of holdRequests(part).entries()) {
         const fd = fds[index];
-        if (fd !== undefined) held.set(holdKey(request), [...(held.get(holdKey(request)) ?? []), fd]);
+        if (fd !== undefined) append(held, holdKey(request), { fd, guard: guards?.[index] });
       }
       const slots = slotsOf(reservation, shared, (request): Slot => {
-        const fd = held.get(holdKey(request))?.shift();
-        if (fd !== undefined) return { request, socket: HeldSocket.adopt(request, fd) };
+        const found = held.get(holdKey(request))?.shift();
+        if (found !== undefined) return { request, socket: HeldSocket.adopt(request, found.fd, found.guard) };
         return wholes.has(part.name) ? { request, released: changed } : { request };
       });
       // Of a shared socket there is a descriptor for each reservation that has it.
-      for (const fd of [...held.values()].flat()) closeSync(fd);
-      this.#entries.set(reservation.name, { reservation, slots, changed });
+      for (const { fd, guard } of [...held.values()].flat()) {
+        closeSync(fd);
+        if (guard !== undefined) closeSync(guard);
+      }
+      this.#entries.set(reservation.name, { reservation, slots, changed, formerNames });
     }
     this.#findReleased();
+    this.#standIns = stored.flatMap(({ reservation, fds, guards, standsIn }) => {
+      if (standsIn !== true) return [];
+      return holdRequests(reservation).flatMap((request, index): StandIn[] => {
+        const fd = fds[index];
+        if (fd === undefined) return [];
+        return [{ reservation, socket: HeldSocket.adopt(request, fd, guards?.[index]) }];
+      });
+    });
   }
 
   #findReleased(): void {
@@ -111,16 +155,18 @@ export class Table {
 
   /** What is held, to be stored. The descriptors stay the table's. */
   stored(): Stored[] {
-    return [...this.#entries.values()].map(({ reservation, slots }) => {
+    const entries = [...this.#entries.values()].map(({ reservation, slots, formerNames }) => {
       const held = slots.flatMap(({ socket }, index) => {
         const spec = reservation.sockets[index];
-        return socket === undefined || spec === undefined ? [] : [{ spec, fd: socket.fd }];
+        return socket === undefined || spec === undefined ? [] : [{ spec, socket }];
       });
-      return {
-        reservation: { ...reservation, sockets: held.map(({ spec }) => spec) },
-        fds: held.map(({ fd }) => fd),
-      };
+      return { ...storedOf(reservation, held), ...(formerNames.length === 0 ? {} : { formerNames }) };
     });
+    const standIns = this.#standIns.map(({ reservation, socket }) => ({
+      ...storedOf(reservation, [{ spec: socket.request.spec, socket }]),
+      standsIn: true,
+    }));
+    return [...entries, ...standIns];
   }
 
   /** Lets go of sockets until they are taken back. Returns those that were not released yet. */
@@ -143,14 +189,14 @@ export class Table {
       delete slot.released;
       this.#released.delete(slot);
     }
-    this.hold([], slots);
+    this.hold(slots);
   }
 
   /**
    * Makes these the reservations that are held, and those named in `keep` besides, as they are now. Sockets that are
-   * still wanted, under whatever name, stay the same kernel sockets; new ones are bound before others are let go. What
-   * is released stays so.
-   * `inUse` tells of a name whether a claimant has its sockets.
+   * still wanted, under whatever name, stay the same kernel sockets; new ones are bound before others are let go, and one
+   * that overlaps with a socket that cannot be bound stands in for it. What is released stays so. `inUse` tells of a name
+   * whether a claimant has its sockets.
    */
   apply(
     reservations: readonly Reservation[],
@@ -162,62 +208,113 @@ export class Table {
       .map((entry) => entry.reservation)
       .filter(({ name }) => keep.has(name) && !known.has(name));
     // With ReusePort= there can be several of one key.
-    const pool = new Map<string, HeldSocket[]>();
-    for (const { socket } of this.slots()) {
-      if (socket === undefined) continue;
-      const key = holdKey(socket.request);
-      pool.set(key, [...(pool.get(key) ?? []), socket]);
-    }
+    const pool = new Map<string, StandIn[]>();
+    for (const held of this.#held()) append(pool, holdKey(held.socket.request), held);
 
     const released = new Map([...this.#released].map((slot) => [holdKey(slot.request), slot.released]));
 
+    const wanted = [...reservations, ...kept].sort(byName);
+    const namesOf = this.#namesBefore(wanted);
     const shared: Shared = new Map();
     const next = new Map(
-      [...reservations, ...kept].sort(byName).map((reservation) => {
+      wanted.map((reservation) => {
+        const formerNames = namesOf.get(reservation.unit) ?? [];
         const slots = slotsOf(reservation, shared, (request): Slot => {
           const since = released.get(holdKey(request));
           if (since !== undefined) return { request, released: since };
-          const socket = pool.get(holdKey(request))?.shift();
+          const socket = pool.get(holdKey(request))?.shift()?.socket;
           if (socket === undefined) return { request };
           socket.update(request, inUse(reservation.name));
           return { request, socket };
         });
-        return [reservation.name, { reservation, slots, changed: Date.now() }];
+        return [reservation.name, { reservation, slots, changed: Date.now(), formerNames }];
       }),
     );
-    const leaving = [...pool.values()].flat();
     const before = this.#entries;
     this.#entries = next;
     this.#findReleased();
-    this.hold(leaving);
-    for (const socket of leaving) socket.close();
+    this.#standIns = [...pool.values()].flat();
+    this.hold();
     for (const [name, entry] of next) {
       const old = before.get(name);
       if (old !== undefined && sameSockets(old, entry)) next.set(name, { ...entry, changed: old.changed });
     }
   }
 
+  /** Those of the entries first: where a stand-in has the same key, what is wanted keeps its own socket. */
+  *#held(): IterableIterator<StandIn> {
+    const shared = new Set<HeldSocket>();
+    for (const { reservation, slots } of this.#entries.values()) {
+      for (const { socket } of slots) {
+        if (socket === undefined || shared.has(socket)) continue;
+        if (reservation.legacy === true) shared.add(socket);
+        yield { reservation, socket };
+      }
+    }
+    yield* this.#standIns;
+  }
+
+  /** The names, by unit, under which sockets may have been stored and that are of none of these reservations. */
+  #namesBefore(wanted: readonly Reservation[]): Map<string, string[]> {
+    const current = new Set(wanted.map(({ unit, fdName }) => `${unit} ${fdName}`));
+    const found = new Map<string, Set<string>>();
+    for (const { reservation, formerNames } of this.#entries.values()) {
+      const { unit, handoff, fdName } = reservation;
+      for (const name of handoff === 'store' ? [...formerNames, fdName] : formerNames) {
+        if (current.has(`${unit} ${name}`)) continue;
+        const names = found.get(unit) ?? new Set();
+        found.set(unit, names.add(name));
+      }
+    }
+    return new Map([...found].map(([unit, names]) => [unit, [...names].slice(-maxFormerNames)]));
+  }
+
   /**
-   * Tries to hold what is not held yet: all, or one reservation's. `leaving` are sockets about to be closed, beside which
-   * a new one may be bound. What cannot be held has its error afterwards.
+   * Tries to hold what is not held yet: all, or one reservation's. A new socket may be bound beside stand-ins, which go
+   * when nothing is left that they stand in for. What cannot be held has its error afterwards.
    */
-  hold(leaving: readonly HeldSocket[] = [], slots: Iterable<Slot> = this.slots()): void {
+  hold(slots: Iterable<Slot> = this.slots()): void {
+    const standIns = new Map<string, HeldSocket[]>();
+    for (const { socket } of this.#standIns) append(standIns, placeOf(socket.request), socket);
     let diagnoses = 0;
     for (const slot of slots) {
       if (slot.socket !== undefined || slot.released !== undefined) continue;
       delete slot.holder;
+      const siblings = (standIns.get(placeOf(slot.request)) ?? []).filter(({ request }) =>
+        overlaps(request, slot.request),
+      );
       try {
-        slot.socket = open(slot.request, leaving);
+        slot.socket = open(slot.request, siblings);
         delete slot.error;
         delete slot.errno;
       } catch (error) {
         const inUse = isSystemError(error) && error.code === 'EADDRINUSE';
         if (isSystemError(error)) slot.errno = error.code;
         const holder = inUse && diagnoses++ < maxDiagnoses ? this.#holderOf(slot.request) : undefined;
-        slot.error = holdError(slot.request, error, holder?.description).message;
+        slot.error = holdError(slot.request, error, holder?.description).message + heldMeanwhile(siblings);
         if (holder?.pid !== undefined) slot.holder = holder.pid;
       }
     }
+    this.#dismiss();
+  }
+
+  /** Lets go of the stand-ins that overlap with nothing that is still to be held. */
+  #dismiss(): void {
+    if (this.#standIns.length === 0) return;
+    const missing = new Map<string, HoldRequest[]>();
+    const paths = new Set<string>();
+    for (const { request, socket, released } of this.slots()) {
+      if (released !== undefined) continue;
+      if (socket === undefined) append(missing, placeOf(request), request);
+      else if (request.spec.address.family === 'unix') paths.add(request.spec.address.path);
+    }
+    this.#standIns = this.#standIns.filter(({ socket }) => {
+      const { request } = socket;
+      if (missing.get(placeOf(request))?.some((other) => overlaps(request, other)) === true) return true;
+      const { address } = request.spec;
+      socket.close(address.family === 'unix' && paths.has(address.path));
+      return false;
+    });
   }
 
   /** Another reservation of ours may be what is in the way: `631` and `127.0.0.1:631` overlap. */
@@ -248,26 +345,38 @@ function byName(a: Reservation, b: Reservation): number {
   return a.name < b.name ? -1 : 1;
 }
 
-function open(request: HoldRequest, leaving: readonly HeldSocket[]): HeldSocket {
+function open(request: HoldRequest, siblings: readonly HeldSocket[]): HeldSocket {
   try {
     return HeldSocket.bind(request);
   } catch (error) {
-    const siblings = leaving.filter((socket) => overlaps(socket.request, request));
     if (siblings.length === 0 || !isSystemError(error) || error.code !== 'EADDRINUSE') throw error;
     return HeldSocket.bind(request, siblings);
   }
 }
 
-/** Whether two sockets can be in each other's way: of one kind, on one port. */
-function overlaps(a: HoldRequest, b: HoldRequest): boolean {
-  const [one, other] = [a.spec, b.spec];
-  return (
-    one.type === other.type &&
-    one.protocol === other.protocol &&
-    'port' in one.address &&
-    'port' in other.address &&
-    one.address.port === other.address.port
-  );
+/** For the end of an error: what is held in the place of a socket that cannot be. */
+function heldMeanwhile(siblings: readonly HeldSocket[]): string {
+  const [first, ...others] = siblings;
+  if (first === undefined) return '';
+  const more = others.length === 0 ? '' : ` and ${others.length} more`;
+  return `; '${first.describe()}'${more} of before ${more === '' ? 'is' : 'are'} held until then`;
+}
+
+function storedOf(
+  reservation: Reservation,
+  held: readonly { readonly spec: SocketSpec; readonly socket: HeldSocket }[],
+): Stored {
+  return {
+    reservation: { ...reservation, sockets: held.map(({ spec }) => spec) },
+    fds: held.map(({ socket }) => socket.fd),
+    guards: held.map(({ socket }) => socket.guard),
+  };
+}
+
+function append<T>(lists: Map<string, T[]>, key: string, item: T): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [item]);
+  else list.push(item);
 }
 
 function sameSockets(a: Entry, b: Entry): boolean {

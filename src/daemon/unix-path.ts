@@ -16,7 +16,6 @@ import { dirname } from 'node:path';
 import { BerthError, isSystemError, messageOf } from '../model/errors.js';
 import type { SocketOptions } from '../model/reservation.js';
 import { constant, native } from '../native/index.js';
-import { unixSockets } from '../systemd/processes.js';
 
 /** Runs `action` with a umask, which is the process's own: nothing else may happen in between. */
 function withUmask<T>(mask: number, action: () => T): T {
@@ -53,6 +52,22 @@ export function bindPath(fd: number, path: string, type: number, options: Socket
   withFile(fd, path, (file) => {
     chownFile(file, options);
   });
+}
+
+/**
+ * As bindPath, where another socket of ours has the path. Two cannot have it: the old one's file is out of the way for the
+ * call, and there again when it fails. Clients are as if nothing had been, connect(2) goes by the file (unix(7)).
+ */
+export function bindPathInstead(fd: number, path: string, type: number, options: SocketOptions): void {
+  const aside = `${path}.berth-old`;
+  renameSync(path, aside);
+  try {
+    bindPath(fd, path, type, options);
+  } catch (error) {
+    renameSync(aside, path);
+    throw error;
+  }
+  unlinkSync(aside);
 }
 
 /** As mkdirSync with `recursive`, which answers ENOENT where a read-only file system is the reason (EROFS). */
@@ -101,18 +116,25 @@ function openFile(fd: number, path: string): number {
   throw new BerthError('Failed', `'${path}' is no socket any more`);
 }
 
-/** True when a path is a socket that nobody has bound any more: connect(2) is refused, and no silent socket is there. */
+/**
+ * True when a path is a socket that nobody has bound any more. The kernel alone is asked: in /proc/net/unix anybody's
+ * abstract name can read like the line of another socket.
+ */
 export function isStale(path: string, type: number): boolean {
   if (!lstatSync(path).isSocket()) return false;
+  // A stream that does not listen refuses as well; to a socket of another type it says EPROTOTYPE (unix_find_bsd()).
+  const other = constant(type === constant('SOCK_DGRAM') ? 'SOCK_STREAM' : 'SOCK_DGRAM');
+  return refuses(path, other) && refuses(path, type);
+}
+
+function refuses(path: string, type: number): boolean {
   const probe = native.socket(constant('AF_UNIX'), type, 0);
   try {
     native.adopt(probe); // non-blocking: a full backlog must not hold berthd up
     native.connect(probe, { family: 'unix', path });
     return false;
   } catch (error) {
-    return (
-      isSystemError(error) && error.code === 'ECONNREFUSED' && unixSockets(path, 'unconnected').length === 0
-    );
+    return isSystemError(error) && error.code === 'ECONNREFUSED';
   } finally {
     closeSync(probe);
   }

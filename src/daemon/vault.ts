@@ -10,8 +10,8 @@ import type { PassedFd } from '../systemd/listen-fds.js';
  * All held sockets as undelivered messages in the queue of one AF_UNIX socket, which PID 1 keeps: they outlive berthd,
  * and PID 1, whose fd store grows quadratically, keeps one descriptor for any number of them (docs/design.md).
  *
- * Each packet is JSON with its descriptors: those of its entries' sockets, in order. An entry without options has those of
- * the one before. The last ones may have no entries but
+ * Each packet is JSON with its descriptors: those of its entries' sockets, in order, with a guard behind the socket that has
+ * one. An entry without options has those of the one before. The last ones may have no entries but
  * parts of a text that is passed on with the sockets.
  */
 interface VaultPacket {
@@ -23,12 +23,23 @@ interface VaultPacket {
   readonly memory?: string;
 }
 
-type PacketEntry = Omit<Reservation, 'options'> & { readonly options?: SocketOptions };
+type PacketEntry = Omit<Reservation, 'options'> & {
+  readonly options?: SocketOptions;
+  /** Which of its sockets have a guard, counted from 0. */
+  guarded?: number[];
+  readonly formerNames?: readonly string[];
+  /** Which of the stand-ins this one is, counted from 1. Its name may be that of an entry. */
+  readonly standIn?: number;
+};
 
-/** A reservation with the sockets of it that are held, and a descriptor for each. */
+/** A reservation with the sockets of it that are held, and a descriptor for each; or with those that stand in (Table). */
 export interface Stored {
   readonly reservation: Reservation;
   readonly fds: readonly number[];
+  /** Of the sockets that have one. */
+  readonly guards?: readonly (number | undefined)[];
+  readonly standsIn?: boolean;
+  readonly formerNames?: readonly string[];
 }
 
 /** What an earlier berthd left: its sockets, and what it wanted its successor to know besides. */
@@ -121,14 +132,22 @@ function packetsOf(reservations: readonly Stored[]): Contents[] {
   let bytes = 0;
   let optionsBefore = '';
   const packets = [current];
-  for (const { reservation, fds } of reservations) {
-    const { options, ...others } = reservation;
+  let standIns = 0;
+  for (const { reservation, fds, guards, standsIn, formerNames } of reservations) {
+    const { options, ...configured } = reservation;
+    const others = {
+      ...configured,
+      ...(formerNames === undefined ? {} : { formerNames }),
+      ...(standsIn === true ? { standIn: ++standIns } : {}),
+    };
     const optionsText = JSON.stringify(options);
     let sockets: SocketSpec[] | undefined;
+    let entry: { guarded?: number[] } = {};
     for (const [index, socket] of reservation.sockets.entries()) {
       const fd = fds[index];
       if (fd === undefined) throw new Error('every stored socket has a descriptor');
-      if (current.fds.length === maxFdsPerMessage || bytes > maxPacketBytes) {
+      const guard = guards?.[index];
+      if (current.fds.length + 2 > maxFdsPerMessage || bytes > maxPacketBytes) {
         packets.push((current = { entries: [], fds: [] }));
         bytes = 0;
         optionsBefore = '';
@@ -136,14 +155,16 @@ function packetsOf(reservations: readonly Stored[]): Contents[] {
       }
       if (sockets === undefined) {
         sockets = [];
-        const entry =
+        const begun: PacketEntry =
           optionsText === optionsBefore ? { ...others, sockets } : { ...others, options, sockets };
         optionsBefore = optionsText;
-        current.entries.push(entry);
-        bytes += JSON.stringify(entry).length;
+        entry = begun;
+        current.entries.push(begun);
+        bytes += JSON.stringify(begun).length;
       }
+      if (guard !== undefined) (entry.guarded ??= []).push(sockets.length);
       sockets.push(socket);
-      current.fds.push(fd);
+      current.fds.push(fd, ...(guard === undefined ? [] : [guard]));
       bytes += JSON.stringify(socket).length;
     }
   }
@@ -171,9 +192,17 @@ function fill(packets: readonly Contents[]): number {
   }
 }
 
+interface Found {
+  readonly reservation: Reservation & { readonly sockets: SocketSpec[] };
+  readonly fds: number[];
+  readonly guards: (number | undefined)[];
+  standsIn?: boolean;
+  formerNames?: readonly string[];
+}
+
 /** Undefined, with nothing kept, when a packet is missing. */
 function read(vault: number): Recovered | undefined {
-  const found = new Map<string, { reservation: Reservation; fds: number[] }>();
+  const found = new Map<string, Found>();
   let memory = '';
   native.setOption(vault, constant('SOL_SOCKET'), constant('SO_PEEK_OFF'), 0);
   for (let index = 0; ; index++) {
@@ -181,7 +210,8 @@ function read(vault: number): Recovered | undefined {
     const packet = received === undefined ? undefined : parse(received.data);
     if (received === undefined || packet?.index !== index || received.discarded) {
       received?.fds.forEach(closeSync);
-      for (const { fds } of found.values()) fds.forEach(closeSync);
+      for (const { fds, guards } of found.values())
+        for (const fd of [...fds, ...guards]) if (fd !== undefined) closeSync(fd);
       return undefined;
     }
     if (index === 0) native.makeRoom(vault, packet.total * maxFdsPerMessage);
@@ -190,13 +220,23 @@ function read(vault: number): Recovered | undefined {
     for (const entry of packet.entries) {
       options = entry.options ?? options;
       if (options === undefined) throw new Error('the first entry of a packet has options');
-      const { name, sockets } = entry;
-      const fds = received.fds.slice(next, (next += sockets.length));
-      const before = found.get(name);
-      found.set(name, {
-        reservation: { ...entry, options, sockets: [...(before?.reservation.sockets ?? []), ...sockets] },
-        fds: [...(before?.fds ?? []), ...fds],
-      });
+      const { standIn, guarded, formerNames, ...configured } = entry;
+      const key = standIn === undefined ? entry.name : `${standIn} ${entry.name}`; // a name has no blank
+      let all = found.get(key);
+      if (all === undefined) {
+        const reservation = { ...configured, options, sockets: [] };
+        all = { reservation, fds: [], guards: [] };
+        if (standIn !== undefined) all.standsIn = true;
+        if (formerNames !== undefined) all.formerNames = formerNames;
+        found.set(key, all);
+      }
+      for (const [index, socket] of entry.sockets.entries()) {
+        const fd = received.fds[next++];
+        if (fd === undefined) throw new Error('every stored socket has a descriptor');
+        all.reservation.sockets.push(socket);
+        all.fds.push(fd);
+        all.guards.push(guarded?.includes(index) === true ? received.fds[next++] : undefined);
+      }
     }
     memory += packet.memory ?? '';
     if (index === packet.total - 1)

@@ -68,6 +68,8 @@ export interface Native {
   bind(fd: number, address: BoundAddress): void;
   /** Binds where `fd` overlaps with sockets of ours that stay bound: see src/native/addon/hold.c. */
   bindBeside(fd: number, address: BoundAddress, siblings: readonly number[]): void;
+  /** A socket that keeps others from an address while SO_REUSEADDR is set on `fd`; undefined where that cannot be. */
+  guardDatagrams(fd: number, siblings: readonly number[]): number | undefined;
   /** Lets no uid's sockets share the port by SO_REUSEPORT, where berthd may do that: see src/native/addon/hold.c. */
   disown(fd: number): void;
   connect(fd: number, address: BoundAddress): void;
@@ -112,8 +114,8 @@ export interface Native {
   /** Makes room for descriptors up to that number at once; `fd` is any open one. It is faster, nothing more. */
   makeRoom(fd: number, count: number): void;
   peer(fd: number): Credentials;
-  /** A pidfd of the peer; undefined when it is gone. */
-  peerPidfd(fd: number, pid: number): number | undefined;
+  /** Who connected, with the text of its /proc/PID/cgroup and a pidfd; undefined when it is gone. */
+  identify(fd: number): { pid: number; uid: number; pidfd: number; cgroup: string } | undefined;
   pidfdOpen(pid: number): number | undefined;
   /**
    * Pairs of pid and inode, flat: a pair for each descriptor of one of these sockets that may be seen in /proc, but for

@@ -9,20 +9,33 @@ const maxPathBytes = 107;
 // While berthd's queue of connections is full, connect(2) on a non-blocking socket says EAGAIN at once.
 const retryEvery = 20;
 
+// A berthd that ends takes along the connections that it has accepted. More often than that it does not die by chance.
+const maxAttempts = 5;
+
 /**
  * Sends one packet to the socket at `path` and returns the one packet that answers it; the connection is closed either
  * way. Throws BerthError NoDaemon when nobody listens there, Denied when the socket may not be written to, and Failed
- * when berthd closes without an answer, answers too long a packet, or says nothing for `deadline` milliseconds.
+ * when berthd closes without an answer, answers too long a packet, or says nothing for `deadline` milliseconds. With
+ * `again` a request that was not answered is sent to the next berthd.
  *
  * This is the only use of node-unix-socket; what it relies on is held by its contract tests.
  */
-export async function exchange(path: string, request: Buffer, deadline: number): Promise<Buffer> {
+export async function exchange(
+  path: string,
+  request: Buffer,
+  deadline: number,
+  again = false,
+): Promise<Buffer> {
   checkPath(path);
   const end = Date.now() + deadline;
-  for (;;) {
+  for (let attempts = 1; ;) {
     const attempt = new Exchange(path, request);
     if (attempt.connected) {
-      return attempt.answer(end - Date.now(), deadline);
+      const packet = await attempt.answer(end - Date.now(), deadline);
+      if (packet !== undefined) return packet;
+      if (!again || attempts++ === maxAttempts) throw failed(path, 'closed the connection without an answer');
+      await new Promise((resolve) => setTimeout(resolve, retryEvery));
+      continue;
     }
     // EPROTOTYPE from a probe of the wrong type: a packet socket is there, so its queue was full.
     const reason = await whyUnreachable(path);
@@ -69,9 +82,10 @@ class Exchange {
     }
   }
 
-  answer(timeLeft: number, deadline: number): Promise<Buffer> {
+  /** Undefined when the connection was closed without one. */
+  answer(timeLeft: number, deadline: number): Promise<Buffer | undefined> {
     const { socket, path } = this;
-    return new Promise<Buffer>((resolve, reject) => {
+    return new Promise<Buffer | undefined>((resolve, reject) => {
       const timer = setTimeout(() => {
         reject(failed(path, `did not answer within ${deadline / 1000} s`));
         this.close();
@@ -79,7 +93,7 @@ class Exchange {
       socket.on('close', () => {
         this.closed = true;
         clearTimeout(timer);
-        reject(failed(path, 'closed the connection without an answer'));
+        resolve(undefined);
       });
       // It follows an error with 'close' itself, and reports a reset as EPERM: the text would mislead.
       socket.on('error', () => undefined);

@@ -29,7 +29,8 @@ export async function call<M extends OnceAnswered>(
   if (request.length > maxPacket) {
     throw new BerthError('Usage', `the request is longer than ${maxPacket} bytes`);
   }
-  return readReply(path, method, await exchange(path, request, deadline));
+  // What changes something is not asked for twice: a berthd that ends meanwhile may have done it.
+  return readReply(path, method, await exchange(path, request, deadline, method !== 'Reload'));
 }
 
 /** Every reservation, in the order in which berthd pages them. */

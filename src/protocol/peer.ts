@@ -1,8 +1,8 @@
 import { closeSync } from 'node:fs';
 import { BerthError, messageOf } from '../model/errors.js';
-import { constant, native } from '../native/index.js';
+import { native } from '../native/index.js';
 import type { UnitCgroup } from '../systemd/cgroup.js';
-import { unitOfProcess } from '../systemd/cgroup.js';
+import { unitOfText } from '../systemd/cgroup.js';
 
 /** The process that connected, by the kernel's word. */
 export interface Peer {
@@ -17,23 +17,16 @@ export interface Peer {
 }
 
 /**
- * Finds out who connected. The pidfd pins the process: when it still lives after /proc/PID/cgroup was read, it was its
- * cgroup and not that of a process which got its number later. Throws `Denied` when the peer has gone.
+ * Finds out who connected, by the kernel's word: native.identify says why it cannot be somebody else. Throws `Denied` when
+ * the peer has gone.
  */
 export function identifyPeer(connection: number): Peer {
-  const { pid, uid } = native.peer(connection);
-  let pidfd = native.peerPidfd(connection, pid);
-  if (pidfd === undefined) throw gone(pid);
-  const release = (): void => {
-    if (pidfd !== undefined) closeSync(pidfd);
-    pidfd = undefined;
-  };
-  const unit = unitOrRelease(pid, release);
-  // A pidfd is readable from the end of its process on (pidfd_open(2)).
-  if ((native.pollNow(pidfd) & constant('POLLIN')) !== 0) {
-    release();
-    throw gone(pid);
-  }
+  const found = identified(connection);
+  if (found === undefined)
+    throw new BerthError('Denied', `pid ${native.peer(connection).pid}, which asked, has gone`);
+  const { pid, uid } = found;
+  const unit = unitOfText(found.cgroup);
+  let pidfd: number | undefined = found.pidfd;
   return {
     pid,
     uid,
@@ -44,19 +37,21 @@ export function identifyPeer(connection: number): Peer {
       pidfd = undefined;
       return taken;
     },
-    release,
+    release: () => {
+      if (pidfd !== undefined) closeSync(pidfd);
+      pidfd = undefined;
+    },
   };
 }
 
-function unitOrRelease(pid: number, release: () => void): UnitCgroup | undefined {
+/** A shortage of descriptors or memory makes nobody a stranger. */
+function identified(connection: number): ReturnType<typeof native.identify> {
   try {
-    return unitOfProcess(pid);
+    return native.identify(connection);
   } catch (error) {
-    release();
-    throw new BerthError('Failed', `it cannot be told which unit pid ${pid} is of: ${messageOf(error)}`);
+    throw new BerthError(
+      'Failed',
+      `it cannot be told which unit pid ${native.peer(connection).pid} is of: ${messageOf(error)}`,
+    );
   }
-}
-
-function gone(pid: number): BerthError {
-  return new BerthError('Denied', `pid ${pid}, which asked, has gone`);
 }

@@ -39,17 +39,23 @@ export type ClaimMode = 'exec' | 'store' | 'lend' | 'release' | 'done';
 
 /**
  * The answer to berth-claim: a packet for every 253 descriptors, at least one, its text to the letter of
- * docs/protocol.md, because berth-claim has no JSON parser. A descriptor's name holds printable ASCII but colons.
+ * docs/protocol.md, because berth-claim has no JSON parser. A descriptor's name holds printable ASCII but colons. `stale`
+ * are names that may be in the unit's fd store from before, and are to go.
  */
-export function claimReply(mode: ClaimMode, sockets: readonly { fd: number; name: string }[]): Reply[] {
+export function claimReply(
+  mode: ClaimMode,
+  sockets: readonly { fd: number; name: string }[],
+  stale: readonly string[] = [],
+): Reply[] {
   const replies: Reply[] = [];
+  const removed = stale.length === 0 ? '' : `,"remove":${JSON.stringify(stale.join(':'))}`;
   for (let first = 0; first === 0 || first < sockets.length; first += maxFdsPerMessage) {
     const page = sockets.slice(first, first + maxFdsPerMessage);
     const left = sockets.length - first - page.length;
     const names = JSON.stringify(page.map(({ name }) => name).join(':'));
     replies.push({
       data: Buffer.from(
-        `{"parameters":{"mode":"${mode}","fds":${page.length},"left":${left},"names":${names}}}`,
+        `{"parameters":{"mode":"${mode}","fds":${page.length},"left":${left},"names":${names}${left === 0 ? removed : ''}}}`,
       ),
       fds: page.map(({ fd }) => fd),
     });

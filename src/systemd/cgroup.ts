@@ -39,11 +39,22 @@ export function systemdCgroup(procCgroup: string, unified = unifiedRoot !== unde
   return line?.[1]?.replace(/ \(deleted\)$/, '');
 }
 
+let lastText = '';
+let lastUnit: UnitCgroup | undefined;
+
+/** The unit of a process, out of the text of its /proc/PID/cgroup. The same one comes again and again. */
+export function unitOfText(procCgroup: string): UnitCgroup | undefined {
+  if (procCgroup === lastText) return lastUnit;
+  const path = systemdCgroup(procCgroup);
+  lastUnit = path === undefined ? undefined : unitOfCgroup(path);
+  lastText = procCgroup;
+  return lastUnit;
+}
+
 /** The unit of a process by its number; undefined when it has gone or belongs to none. Throws where that cannot be told. */
 export function unitOfProcess(pid: number): UnitCgroup | undefined {
   try {
-    const path = systemdCgroup(readFileSync(`/proc/${pid}/cgroup`, 'utf8'));
-    return path === undefined ? undefined : unitOfCgroup(path);
+    return unitOfText(readFileSync(`/proc/${pid}/cgroup`, 'utf8'));
   } catch (error) {
     if (isShortage(error)) throw error;
     return undefined;

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { Berthd, programs } from '../support/berthd.js';
 import { scratch } from '../support/files.js';
 import { inet } from '../support/holds.js';
 import { run } from '../support/processes.js';
+import { requiresRoot } from '../support/requirements.js';
 import {
   connect,
   freePort,
@@ -209,6 +210,21 @@ describe('berth-claim NAME -- COMMAND', () => {
         );
       }
       assert.equal((await daemon.status('none')).state, 'held');
+    });
+
+    it('are 125 for a stranger who asks for a name that berthd has not read yet', async (t) => {
+      if (!requiresRoot(t)) return;
+      const daemon = await Berthd.start(t, {});
+      chmodSync(dirname(daemon.control), 0o755);
+      daemon.write({
+        fresh: `[Socket]\nListenStream=${randomLoopback()}:${freePort()}\n[Reservation]\nHandoff=exec\n`,
+      });
+      const stranger = await daemon.claim('fresh', ['echo', 'ran'], { uid: 65534, gid: 65534 });
+      assert.deepEqual([stranger.status, stranger.out], [125, '']);
+      assert.match(stranger.err, /there is no reservation 'fresh'/);
+      assert.deepEqual(await daemon.list(), []);
+      const { status, out } = await daemon.claim('fresh', ['echo', 'ran']);
+      assert.deepEqual([status, out], [0, 'ran\n']);
     });
 
     it('are 125 where no berthd is', async (t) => {

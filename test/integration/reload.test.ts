@@ -81,6 +81,45 @@ describe('berth reload', () => {
     }
   });
 
+  it('keeps a thief out while what shall be held instead cannot be', async (t) => {
+    if (!requiresRoot(t)) return;
+    for (const kind of ['stream', 'datagram'] as const) {
+      const port = freePort();
+      const key = kind === 'stream' ? 'ListenStream' : 'ListenDatagram';
+      const file = (address: string) => `[Socket]\n${key}=${address}\n[Reservation]\nHandoff=exec\n`;
+      const narrow = file(`127.0.0.1:${port}`);
+      const daemon = await Berthd.start(t, { app: narrow });
+      const before = (await daemon.status('app')).sockets[0]?.inode;
+      const blocker = await Berthd.start(t, { other: file(`127.0.0.2:${port}`) });
+      const attempts = [[], ['SO_REUSEADDR'], ['SO_REUSEADDR', 'SO_REUSEPORT']].map((options) => ({
+        kind,
+        host: '127.0.0.1',
+        options,
+      }));
+      const thief = await startThief(t, port, attempts);
+      const reload = async (text: string): Promise<number | null> => {
+        daemon.write({ app: text });
+        return (await daemon.berth(['reload'])).status;
+      };
+      for (let round = 0; round < 3; round++) {
+        assert.equal(await reload(file(`0.0.0.0:${port}`)), 1);
+        const [socket] = (await daemon.status('app')).sockets;
+        assert.equal(socket?.state, 'failed');
+        assert.match(socket.error ?? '', /127\.0\.0\.1:\d+' of before is held until then/);
+        assert.equal(await reload(narrow), 0);
+        assert.equal((await daemon.status('app')).sockets[0]?.inode, before);
+      }
+      assert.equal(await reload(file(`0.0.0.0:${port}`)), 1);
+      const from = daemon.logged;
+      await blocker.stop();
+      await daemon.logs(/No longer so: app: cannot bind/, from);
+      assert.equal((await daemon.status('app')).sockets[0]?.state, 'held');
+      const { binds, attempts: tried } = await thief.stop();
+      assert.equal(binds, 0, `of ${tried}`);
+      await daemon.stop();
+    }
+  });
+
   it('leaves what has a mistake as it was, says so, and takes over the rest', async (t) => {
     const host = randomLoopback();
     const [good, bad, fresh] = [freePort(), freePort(), freePort()];

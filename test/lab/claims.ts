@@ -132,8 +132,24 @@ async function serves(lab: Lab): Promise<true | undefined> {
   return (await lab.property('berth.service', 'SubState')) === 'running' ? true : undefined;
 }
 
-/** Kills berthd over and over for as long as `action` takes. Answers how often. */
-export async function whileKilled(lab: Lab, action: () => Promise<void>): Promise<number> {
+/** Numbers from 0 up to 1, the same ones for the same seed (mulberry32). */
+export function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Kills berthd for as long as `action` takes, every so often as `random` chooses. Answers how often that was. */
+export async function whileKilled(
+  lab: Lab,
+  action: () => Promise<void>,
+  random: () => number = Math.random,
+  atMostMs = 500,
+): Promise<number> {
   let running = true;
   let kills = 0;
   const kill = async (): Promise<void> => {
@@ -141,7 +157,7 @@ export async function whileKilled(lab: Lab, action: () => Promise<void>): Promis
       if (await killBerthd(lab)) kills++;
       // Every other one comes up: on a busy machine none would be given the time to serve anybody.
       if (kills % 2 === 0) await lab.until('berthd to serve', () => serves(lab), 60_000);
-      await pause(Math.random() * 500);
+      await pause(random() * atMostMs);
     }
   };
   const act = async (): Promise<void> => {

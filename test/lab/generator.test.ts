@@ -191,3 +191,44 @@ labTest('takes the drop-ins back when Node goes: nobody would answer the claims'
     assert.match(lab.console, /berth-generator\[\d+\]: .*is Node installed\?/);
   });
 });
+
+/** So many reservations that the drop-ins are links to a tree which outlives daemon-reload. */
+async function assertLinked(lab: Lab): Promise<void> {
+  const link = '/run/systemd/generator/plain.service.d';
+  for (let reload = 0; reload < 3; reload++) {
+    const tree = await lab.text(['readlink', '-f', link]);
+    assert.match(tree, /^\/run\/berth\/generator\/tree-[0-9a-f]{16}\/plain\.service\.d$/);
+    assert.equal(await lab.property('plain.service', 'DropInPaths'), `${tree}/50-berth.conf`);
+    assert.equal(await lab.property('plain.service', 'NeedDaemonReload'), 'no');
+    const cursor = await lab.journalCursor();
+    await lab.systemctl('restart', 'plain.service');
+    await lab.waitForJournal(/: 2 of plain:plain$/, { unit: 'plain.service', after: cursor });
+    await lab.systemctl('daemon-reload');
+  }
+  // What is no longer reserved is no longer claimed.
+  await lab.run('rm /etc/berth/plain.conf && berth reload');
+  await lab.systemctl('daemon-reload');
+  const cursor = await lab.journalCursor();
+  await lab.systemctl('restart', 'plain.service');
+  await lab.waitForJournal(/: 0 of nobody$/, { unit: 'plain.service', after: cursor });
+  assert.equal(await lab.text('ls /run/berth/generator | grep -c ^tree-'), '1');
+}
+
+const many = {
+  files: {
+    '/etc/berth/plain.conf': reservation(7001),
+    ...Object.fromEntries(
+      Array.from({ length: 100 }, (_, index) => [`/etc/berth/many-${index}.conf`, reservation(7100 + index)]),
+    ),
+  },
+  units: { 'plain.service': teller() },
+  enable: ['plain.service'],
+};
+
+labTest('links to the drop-ins of many units', (t) => withLab(t, many, assertLinked));
+
+labTest(
+  'links to the drop-ins of many units, with systemd 257',
+  (t) => withLab(t, { ...many, root: 'trixie' }, assertLinked),
+  { programs: { debootstrap: 'debootstrap' } },
+);

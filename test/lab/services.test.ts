@@ -151,8 +151,11 @@ const services: Readonly<Record<string, Service>> = {
     handoff: 'store',
     sockets: ['ListenStream=127.0.0.1:53', 'ListenDatagram=127.0.0.1:53'],
     port: 53,
-    // unbound sets SO_REUSEPORT on what it is passed, and on UDP SO_REUSEADDR, which shares with whoever sets it, too.
-    thief: '--and -4 --reuseport --listen --and --tcp -4 --reuseaddr --listen',
+    // unbound sets SO_REUSEPORT on what it is passed, and on UDP SO_REUSEADDR, by which it would share with whoever sets
+    // it, too, but for the guard (docs/design.md, section 5).
+    thief:
+      '-4 --reuseport --listen --and -4 --reuseaddr --listen --and --udp -4 --reuseaddr --reuseport ' +
+      '--and --udp -4 --address 127.0.0.1 --reuseaddr --and --udp',
     check: `node -e "const { Resolver } = require('dns'); const r = new Resolver(); r.setServers(['127.0.0.1']);
       r.resolve4('host.lab', (e, a) => console.log(e ?? a[0]))"`,
     answer: /^192\.0\.2\.7$/,
@@ -301,6 +304,7 @@ labTest(
       for (const [index, [name, service]] of all.entries()) {
         await assertServes(service);
         await assertSockets(name, service, held[index] ?? []);
+        assert.equal((await statusOf(lab, name)).state, 'active', `${name}: so the new berthd says, too`);
         const thief = await askThief(lab, `thief-${name}.service`);
         assertNoTheft(thief, atBoot[index] ?? thief);
         t.diagnostic(`${name}: ${thief.attempts} attempts, ${thief.thefts} thefts`);

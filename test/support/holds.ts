@@ -26,8 +26,9 @@ export function request(
   of: SocketSpec,
   options: Partial<SocketOptions> = {},
   whileStopped: WhileStopped = 'refuse',
+  guarded = false,
 ): HoldRequest {
-  return { spec: of, options: { ...defaultOptions, ...options }, whileStopped };
+  return { spec: of, options: { ...defaultOptions, ...options }, whileStopped, guarded };
 }
 
 export function reservation(

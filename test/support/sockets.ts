@@ -93,7 +93,8 @@ export function receiveText(fd: number): string | undefined {
   return native.receive(fd, false, 0)?.data.toString();
 }
 
-function canBind(kind: Kind, address: BoundAddress): boolean {
+/** Whether a socket without any option can be bound there. */
+export function canBind(kind: Kind, address: BoundAddress): boolean {
   const fd = openSocket(kind, address.family);
   try {
     return (

@@ -10,11 +10,19 @@
  * CAP_CHOWN allows it. With the guard: 0 in 20,000, no thief's bind(2) ever succeeded.
  */
 #include <errno.h>
+#include <limits.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "napi.h"
+
+#ifndef IPV6_FREEBIND
+#define IPV6_FREEBIND 78 /* <linux/in6.h>, which does not go with <netinet/in.h> */
+#endif
 
 /* Outside every range that systemd, Debian or subuid(5) hand out, and not the invalid (uid_t)-1. */
 #define NOBODYS_UID ((uid_t)0xfffffff0)
@@ -39,7 +47,7 @@ static int get_socket_int(int fd, int name) {
 
 /* Where fchown(2) is not allowed the socket keeps its uid: then processes of berthd's own uid can join with SO_REUSEPORT,
  * and not for the moment only, because the kernel remembers the uid with the port (tb->fastreuseport, fastuid). */
-static void start_sharing(struct sharing *sharing, int fd) {
+static bool start_sharing(struct sharing *sharing, int fd) {
     struct stat status;
     *sharing = (struct sharing){.fd = fd, .reuse_port = get_socket_int(fd, SO_REUSEPORT)};
     if (fstat(fd, &status) == 0 && fchown(fd, NOBODYS_UID, (gid_t)-1) == 0) {
@@ -47,6 +55,7 @@ static void start_sharing(struct sharing *sharing, int fd) {
         sharing->chowned = true;
     }
     set_int(fd, SO_REUSEPORT, 1);
+    return sharing->chowned;
 }
 
 static void stop_sharing(const struct sharing *sharing) {
@@ -56,33 +65,43 @@ static void stop_sharing(const struct sharing *sharing) {
     }
 }
 
-/* A socket bound like `fd`, to the device and address that it has, but freely: its routes do not matter. */
-static int make_guard(int fd) {
-    struct address address = {.length = sizeof address.storage};
+/* A socket to be bound like `fd`, to the device and families that it has, but freely: its routes do not matter. */
+static int open_guard(int fd, int family, int type, int protocol) {
     int on = 1, device = 0, v6only = 0;
     socklen_t length = sizeof(int);
-    if (getsockname(fd, (struct sockaddr *)&address.storage, &address.length) < 0)
-        return -1;
-    int guard = socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+    int guard = socket(family, type | SOCK_CLOEXEC, protocol);
     if (guard < 0)
         return -1;
     if (getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, &length) == 0 && device != 0)
         setsockopt(guard, SOL_SOCKET, SO_BINDTOIFINDEX, &device, sizeof device);
-    if (address.storage.ss_family == AF_INET6) {
+    if (family == AF_INET6) {
         getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &length);
         setsockopt(guard, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only);
+        setsockopt(guard, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof on);
     }
     setsockopt(guard, IPPROTO_IP, IP_FREEBIND, &on, sizeof on);
+    return guard;
+}
 
+static int close_failed(int guard) {
+    int error = errno;
+    close(guard);
+    errno = error;
+    return -1;
+}
+
+static int make_guard(int fd) {
+    struct address address = {.length = sizeof address.storage};
+    if (getsockname(fd, (struct sockaddr *)&address.storage, &address.length) < 0)
+        return -1;
+    int guard = open_guard(fd, address.storage.ss_family, SOCK_STREAM, IPPROTO_TCP);
+    if (guard < 0)
+        return -1;
     struct sharing sharing;
     start_sharing(&sharing, guard);
     set_int(guard, SO_REUSEADDR, 1); /* only against the accepted connections; the hold still forbids it to others */
-    if (bind(guard, (struct sockaddr *)&address.storage, address.length) < 0) {
-        int error = errno;
-        close(guard);
-        errno = error;
-        return -1;
-    }
+    if (bind(guard, (struct sockaddr *)&address.storage, address.length) < 0)
+        return close_failed(guard);
     set_int(guard, SO_REUSEADDR, 0);
     return guard;
 }
@@ -123,31 +142,128 @@ static napi_value listen_held(napi_env env, napi_callback_info info) {
     return make_undefined(env);
 }
 
-/* bindBeside(fd, address, siblings): binds `fd` where it overlaps with held sockets of ours, which stay bound and
- * closed to everybody else meanwhile. */
+/* Sockets of ours that share for a moment, as many as JavaScript names. */
+struct sharers {
+    struct sharing *sharings;
+    size_t count;
+};
+
+static void free_sharers(struct sharers *sharers) {
+    for (size_t i = 0; i < sharers->count; i++)
+        stop_sharing(&sharers->sharings[i]);
+    free(sharers->sharings);
+}
+
+/* Lets an array of descriptors share. False, with an exception pending and nothing shared, when it is not one. */
+static bool start_sharers(napi_env env, napi_value array, struct sharers *sharers) {
+    uint32_t length;
+    size_t count;
+    *sharers = (struct sharers){0};
+    if (napi_get_array_length(env, array, &length) != napi_ok) {
+        throw_type(env, "an array of descriptors was expected");
+        return false;
+    }
+    int *fds = calloc((size_t)length + 1, sizeof *fds);
+    sharers->sharings = calloc((size_t)length + 1, sizeof *sharers->sharings);
+    bool ok = fds != NULL && sharers->sharings != NULL;
+    if (!ok)
+        throw_errno(env, ENOMEM, "bind");
+    else
+        ok = get_fds(env, array, fds, length, &count);
+    for (size_t i = 0; ok && i < count; i++)
+        start_sharing(&sharers->sharings[sharers->count++], fds[i]);
+    free(fds);
+    if (!ok)
+        free(sharers->sharings);
+    return ok;
+}
+
+/* bindBeside(fd, address, siblings): binds `fd` where it overlaps with held sockets of ours, however many, which stay
+ * bound and closed to everybody else meanwhile. */
 static napi_value bind_beside(napi_env env, napi_callback_info info) {
-    struct sharing sharings[MAX_FDS + 1];
-    int siblings[MAX_FDS];
+    struct sharers siblings;
+    struct sharing sharing;
     struct address address;
     napi_value args[3];
-    size_t count;
     int fd;
     if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) || !get_address(env, args[1], &address) ||
-        !get_fds(env, args[2], siblings, MAX_FDS, &count))
+        !start_sharers(env, args[2], &siblings))
         return NULL;
     bool stream = get_socket_int(fd, SO_TYPE) == SOCK_STREAM;
-    for (size_t i = 0; i < count; i++)
-        start_sharing(&sharings[i], siblings[i]);
-    start_sharing(&sharings[count], fd);
+    start_sharing(&sharing, fd);
     if (stream)
         set_int(fd, SO_REUSEADDR, 1);
     int result = bind(fd, (struct sockaddr *)&address.storage, address.length);
     int error = errno;
     if (stream)
         set_int(fd, SO_REUSEADDR, 0);
-    for (size_t i = 0; i <= count; i++)
-        stop_sharing(&sharings[i]);
+    stop_sharing(&sharing);
+    free_sharers(&siblings);
     return result < 0 ? throw_errno(env, error, "bind") : make_undefined(env);
+}
+
+/* ::ffff:127.0.0.1 for 127.0.0.1. */
+static void map_to_v6(struct address *address) {
+    struct sockaddr_in v4 = *(struct sockaddr_in *)&address->storage;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address->storage;
+    *v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = v4.sin_port};
+    v6->sin6_addr.s6_addr[10] = v6->sin6_addr.s6_addr[11] = 0xff;
+    memcpy(&v6->sin6_addr.s6_addr[12], &v4.sin_addr, sizeof v4.sin_addr);
+    address->length = sizeof *v6;
+}
+
+/* Leaves the group that bind(2) put a guard in with its hold, because both had SO_REUSEPORT on: should the service switch
+ * that on, the kernel would deal packets out to the whole group. A change of the device takes a socket out of its group
+ * (udp_lib_rehash in net/ipv4/udp.c), whatever the device; there is none of this number. */
+static int leave_group(int guard) {
+    int nowhere = INT_MAX, device = 0;
+    socklen_t length = sizeof device;
+    if (getsockopt(guard, SOL_SOCKET, SO_BINDTOIFINDEX, &device, &length) < 0 ||
+        setsockopt(guard, SOL_SOCKET, SO_BINDTOIFINDEX, &nowhere, sizeof nowhere) < 0)
+        return -1;
+    return setsockopt(guard, SOL_SOCKET, SO_BINDTOIFINDEX, &device, sizeof device);
+}
+
+/* The lasting guard of a held datagram socket: -1 where it cannot be had. It comes after the hold in every lookup: an
+ * IPv6 socket on a mapped address scores less than an IPv4 one (compute_score), and IPv6 sockets with SO_REUSEPORT are
+ * added at the tail (udp_lib_get_port). If ever a packet comes to it, it drops it. */
+static int make_datagram_guard(int fd) {
+    struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+    struct sock_fprog program = {.len = 1, .filter = &drop};
+    struct address address = {.length = sizeof address.storage};
+    struct sharing sharing;
+    if (getsockname(fd, (struct sockaddr *)&address.storage, &address.length) < 0)
+        return -1;
+    bool mapped = address.storage.ss_family == AF_INET;
+    if (mapped)
+        map_to_v6(&address);
+    int guard = open_guard(fd, AF_INET6, SOCK_DGRAM, get_socket_int(fd, SO_PROTOCOL));
+    if (guard < 0)
+        return -1;
+    if (setsockopt(guard, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) < 0 ||
+        !start_sharing(&sharing, guard) || bind(guard, (struct sockaddr *)&address.storage, address.length) < 0 ||
+        (!mapped && leave_group(guard) < 0))
+        return close_failed(guard);
+    set_int(guard, SO_REUSEPORT, 0);
+    return guard;
+}
+
+/* guardDatagrams(fd, siblings): a second socket on the address of a held datagram socket, to be kept beside it: with it
+ * nobody can bind there although the service has SO_REUSEADDR set on its duplicate of the hold, and with it on the hold
+ * (unbound does). It receives nothing. `siblings` are other sockets of ours that are on the address. Undefined where the
+ * kernel or the lack of CAP_CHOWN or CAP_NET_RAW forbids it, or somebody else is there already. */
+static napi_value guard_datagrams(napi_env env, napi_callback_info info) {
+    struct sharers siblings;
+    struct sharing sharing;
+    napi_value args[2];
+    int fd, guard = -1;
+    if (!get_args(env, info, 2, args) || !get_int(env, args[0], &fd) || !start_sharers(env, args[1], &siblings))
+        return NULL;
+    if (start_sharing(&sharing, fd))
+        guard = make_datagram_guard(fd);
+    stop_sharing(&sharing);
+    free_sharers(&siblings);
+    return guard < 0 ? make_undefined(env) : make_int(env, guard);
 }
 
 /* disown(fd): from here on the socket's uid is nobody's, where CAP_CHOWN allows it. A service can set SO_REUSEPORT on its
@@ -168,6 +284,7 @@ void init_hold(napi_env env, napi_value exports) {
     static const struct export functions[] = {
         {"listenHeld", listen_held},
         {"bindBeside", bind_beside},
+        {"guardDatagrams", guard_datagrams},
         {"disown", disown},
     };
     export_functions(env, exports, functions, COUNT(functions));

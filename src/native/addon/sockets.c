@@ -18,6 +18,9 @@
 #ifndef SO_PASSPIDFD
 #define SO_PASSPIDFD 76 /* Linux 6.5; Debian 12's headers are older */
 #endif
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72 /* since Linux 5.14 */
+#endif
 
 static napi_value open_socket(napi_env env, napi_callback_info info) {
     napi_value args[3];
@@ -298,7 +301,7 @@ static const struct {
     CONSTANT(IPV6_TRANSPARENT),  CONSTANT(IPV6_RECVPKTINFO), CONSTANT(POLLIN),
     CONSTANT(POLLHUP),           CONSTANT(POLLRDHUP),        CONSTANT(POLLERR),
     CONSTANT(MSG_PEEK),          CONSTANT(SO_PEEK_OFF),      CONSTANT(SO_PASSPIDFD),
-    CONSTANT(O_PATH),
+    CONSTANT(SO_BUF_LOCK),       CONSTANT(O_PATH),
 };
 
 void init_sockets(napi_env env, napi_value exports) {

@@ -3,7 +3,8 @@
  *
  *     {"parameters":{"mode":"exec","fds":2,"left":0,"names":"ipp:ipp"}}
  *
- * `fds` descriptors come with the packet, `left` more come in further ones; in the strings only " and \ are escaped. */
+ * `fds` descriptors come with the packet, `left` more come in further ones; in the strings only " and \ are escaped. Behind
+ * the last names there may be ,"remove":"old:older". */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@
 #include "claim.h"
 
 enum { MAX_PACKET = 128 * 1024, MAX_FDS = 253 };
+
+static const char remove_key[] = ",\"remove\":\"";
 
 /* Longer than any restart of berthd takes: a claim made meanwhile waits in the backlog of berth.socket. Not so when a
  * service stops, which alone has $SERVICE_RESULT (systemd.exec(5)): where berth.service is ordered before it, systemd
@@ -51,16 +54,16 @@ static int request(const char *control, const char *name, const char *method, co
     return fd;
 }
 
-int copy_string(const char *from, char *to, size_t room) {
+const char *copy_string(const char *from, char *to, size_t room) {
     for (; *from != '"'; from++, room--) {
         if (*from == '\\')
             from++;
         if (*from == '\0' || room <= 1)
-            return 0;
+            return NULL;
         *to++ = *from;
     }
     *to = '\0';
-    return 1;
+    return from + 1;
 }
 
 /* Takes the descriptors of a packet over. The kernel gives ascending numbers: the lowest free ones, in order. */
@@ -105,7 +108,7 @@ static ssize_t receive(int fd, const char *name, struct handoff *handoff) {
            &count, &left, &end);
     if (end == 0) { /* {"error":"NotFound","parameters":{"message":"..."}} */
         const char *why = strstr(answer, "\"message\":\"");
-        if (why == NULL || !copy_string(why + 11, reason, sizeof reason))
+        if (why == NULL || copy_string(why + 11, reason, sizeof reason) == NULL)
             refuse(name, "berthd's answer makes no sense; are berthd and berth-claim of one version?");
         refuse(name, "%s", reason);
     }
@@ -113,8 +116,12 @@ static ssize_t receive(int fd, const char *name, struct handoff *handoff) {
         refuse(name, "berthd's answer came without its descriptors");
     if (used > 0 && count > 0 && used < MAX_NAMES - 1)
         handoff->names[used++] = ':';
-    if (!copy_string(answer + end, handoff->names + used, MAX_NAMES - used))
+    const char *more = copy_string(answer + end, handoff->names + used, MAX_NAMES - used);
+    if (more == NULL)
         refuse(name, "the names of its descriptors are longer than an environment variable can be (128 KiB)");
+    if (strncmp(more, remove_key, strlen(remove_key)) == 0 &&
+        copy_string(more + strlen(remove_key), handoff->stale, sizeof handoff->stale) == NULL)
+        refuse(name, "berthd's answer makes no sense; are berthd and berth-claim of one version?");
     if (count_names(handoff->names + used) != count)
         refuse(name, "berthd's answer has not a name for each descriptor");
     return (ssize_t)left;

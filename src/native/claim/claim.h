@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 enum {
+    MAX_STALE = 8 * 1024,   /* 16 names of 255 bytes, and then some */
     MAX_NAMES = 128 * 1024, /* the kernel takes no longer environment variable (MAX_ARG_STRLEN, execve(2)) */
     MAX_ATTEMPTS = 20,      /* to get an answer out of a berthd that is being restarted */
     EXIT_REFUSED = 125,     /* the exit statuses of env(1) */
@@ -17,6 +18,7 @@ struct handoff {
     size_t count;
     char mode[16]; /* exec, store, lend, release, done */
     char names[MAX_NAMES]; /* as in LISTEN_FDNAMES: one for each descriptor, separated by colons */
+    char stale[MAX_STALE]; /* names that are to leave the fd store */
 };
 
 /* One line on stderr, `berth-claim: cannot claim 'NAME': …`, and exit 125. */
@@ -25,8 +27,8 @@ _Noreturn void refuse(const char *name, const char *format, ...) __attribute__((
 /* Whether a reservation can be called so; then it needs no escape in JSON. */
 int is_name(const char *name);
 
-/* Copies a JSON string from just behind its opening quote. False when it does not end or does not fit. */
-int copy_string(const char *from, char *to, size_t room);
+/* Copies a JSON string from just behind its opening quote. Returns where it ends; NULL when it does not, or does not fit. */
+const char *copy_string(const char *from, char *to, size_t room);
 
 /* What came over a socket stays on its one line, and moves no cursor. */
 void make_printable(char *text);

@@ -89,17 +89,20 @@ static size_t count_kept(const char *name, const struct handoff *handoff) {
     return kept;
 }
 
+/* Storing only adds: what the last start left would be passed along. */
+static void remove_names(int manager, const char *name, const char *names) {
+    char text[400];
+    for (; *names != '\0'; names += strcspn(names, ":"), names += *names == ':') {
+        snprintf(text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%.*s", (int)strcspn(names, ":"), names);
+        notify(manager, name, text, -1);
+    }
+}
+
 void store(const char *name, struct handoff *handoff) {
     char text[400];
     int manager = connect_manager(name);
-    char *names = strdup(handoff->names);
-    if (names == NULL)
-        refuse(name, "out of memory");
-    /* Storing only adds: what the last start left would be passed along. */
-    for (char *rest = names, *one; (one = strsep(&rest, ":")) != NULL;) {
-        snprintf(text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%s", one);
-        notify(manager, name, text, -1);
-    }
+    remove_names(manager, name, handoff->stale);
+    remove_names(manager, name, handoff->names);
     const char *one = handoff->names;
     for (size_t i = 0; i < handoff->count; i++, one += strcspn(one, ":") + 1) {
         /* FDPOLL=0: a stream that does not listen polls EPOLLHUP, and systemd would drop it at once. */
@@ -111,6 +114,5 @@ void store(const char *name, struct handoff *handoff) {
     if (kept < handoff->count)
         refuse(name, "systemd kept %zu of %zu sockets: the unit needs NotifyAccess=exec and FileDescriptorStoreMax=%zu or more",
                kept, handoff->count, handoff->count + 8);
-    free(names);
     close(manager);
 }

@@ -8,6 +8,7 @@
 #include "../../../generators/berth-generator.c"
 #undef main
 #include "../../../generators/stamps.c"
+#include "../../../generators/tree.c"
 
 const char *root = "/nonexistent";
 

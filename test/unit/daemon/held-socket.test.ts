@@ -521,3 +521,102 @@ describe('close', () => {
     closeSync(openSocket('stream', 'inet'));
   });
 });
+
+describe('a datagram socket that a service is handed', () => {
+  /** Sends from so many sources, and tells how many arrived at the service's duplicate. */
+  function delivered(t: TestContext, duplicate: number, to: BoundAddress, count = 50): number {
+    let arrived = 0;
+    for (let i = 0; i < count; i++) {
+      sendText(connect(t, 'datagram', to), 'x');
+      if (receiveText(duplicate) === 'x') arrived++;
+    }
+    return arrived;
+  }
+
+  type Place = ReturnType<typeof inet> | ReturnType<typeof inet6>;
+
+  function thieves(address: Place): string[] {
+    const { port } = address;
+    const v4 = address.family === 'inet';
+    const around = v4
+      ? [inet('0.0.0.0', port), inet6('::', port)]
+      : [inet6('::', port), ...(address.host === '::' ? [inet('0.0.0.0', port)] : [])];
+    return [address, ...around].flatMap((target) => steal('datagram', target));
+  }
+
+  const shapes: [string, Address, Place][] = [
+    ['all addresses', { family: 'any', port: 0 }, inet6('::', 0)],
+    ['an IPv4 address', inet('127.0.0.1', 0), inet('127.0.0.1', 0)],
+    ['all IPv4 addresses', inet('0.0.0.0', 0), inet('0.0.0.0', 0)],
+    ['an IPv6 address', inet6('::1', 0), inet6('::1', 0)],
+  ];
+  for (const [name, shape, bound] of shapes) {
+    for (const before of ['bound', 'adopted', 'replaced'] as const) {
+      it(`stays closed on ${name} whatever the service sets, ${before} by berthd`, (t) => {
+        if (!requiresRoot(t)) return;
+        const port = freePort();
+        const address = { ...bound, port };
+        const targets = [address.host === '::' ? inet6('::1', port) : { ...address }];
+        if (address.host === '0.0.0.0') targets.splice(0, 1, inet('127.0.0.1', port));
+        if (address.host === '::') targets.push(inet('127.0.0.1', port));
+        const wanted = request(spec('datagram', { ...shape, port } as Address), {}, 'refuse', true);
+        let held: HeldSocket;
+        if (before === 'adopted') {
+          // By a version without guards, while the service had it open.
+          const old = HeldSocket.bind({ ...wanted, guarded: false });
+          set(old.fd, 'SO_REUSEADDR', true);
+          held = HeldSocket.adopt(wanted, old.fd);
+        } else held = HeldSocket.bind(wanted);
+        t.after(() => {
+          held.close();
+        });
+        assert.notEqual(held.guard, undefined);
+        if (before === 'replaced') {
+          held.handOver();
+          const { inode } = held;
+          const shut = outcome(() => {
+            native.shutdownRead(held.fd);
+          });
+          assert.equal(shut, 'ENOTCONN', 'and yet it takes effect');
+          assert.match(held.handOver().join(), /replaced/);
+          assert.notEqual(held.inode, inode);
+        }
+        for (const options of [[], ['SO_REUSEADDR'], ['SO_REUSEPORT'], ['SO_REUSEADDR', 'SO_REUSEPORT']]) {
+          held.handOver();
+          const duplicate = closing(t, native.duplicate(held.fd));
+          native.adopt(duplicate);
+          for (const option of options) set(duplicate, option, true);
+          assert.deepEqual(
+            thieves(address),
+            [],
+            `while the service has ${options.join('+') || 'nothing'} set`,
+          );
+          for (const target of targets)
+            assert.equal(
+              delivered(t, duplicate, target),
+              50,
+              `${options.join('+')} ${JSON.stringify(target)}`,
+            );
+          held.rest();
+          assert.deepEqual(thieves(address), []);
+          sendText(connect(t, 'datagram', targets[0] ?? address), 'x');
+          assert.equal(receiveText(duplicate), undefined, 'at rest it drops');
+        }
+      });
+    }
+  }
+
+  it('has a guard only while one is due', (t) => {
+    if (!requiresRoot(t)) return;
+    const wanted = request(spec('datagram', inet(randomLoopback(), freePort())), {}, 'refuse', true);
+    const before = openFds();
+    const held = HeldSocket.bind(wanted);
+    assert.notEqual(held.guard, undefined);
+    held.update({ ...wanted, guarded: false }, false);
+    assert.equal(held.guard, undefined);
+    held.update(wanted, false);
+    assert.notEqual(held.guard, undefined);
+    held.close();
+    assert.deepEqual(openFds(), before);
+  });
+});

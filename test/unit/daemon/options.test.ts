@@ -4,7 +4,7 @@ import type { SocketOptions, SocketSpec } from '../../../src/model/reservation.j
 import { constant, native } from '../../../src/native/index.js';
 import { hold, inet, inet6, request, spec } from '../../support/holds.js';
 import { requiresRoot } from '../../support/requirements.js';
-import { freePort, get, outcome, randomLoopback } from '../../support/sockets.js';
+import { closing, freePort, get, outcome, randomLoopback } from '../../support/sockets.js';
 
 type Kind = 'stream' | 'datagram';
 const four = (kind: Kind) => spec(kind, inet(randomLoopback(), freePort()));
@@ -129,9 +129,24 @@ describe('options of systemd.socket(5)', () => {
         held.rest();
         held.handOver();
         assert.equal(get(held.fd, name, level), value);
+        // A reload without it brings back what the kernel has, but for where the socket is bound.
+        if (key === 'FreeBind' || key === 'Transparent' || key === 'BindIPv6Only') return;
+        held.update(request(of), false);
+        assert.deepEqual(held.warnings, []);
+        assert.equal(get(held.fd, name, level), before);
       });
     }
   }
+
+  it('leave the others alone when one goes', (t) => {
+    if (!requiresRoot(t)) return;
+    const held = hold(t, request(four('stream'), { ipTos: 16, priority: 5, tcpCongestion: 'reno' }));
+    const congestion = () => get(held.fd, 'TCP_CONGESTION', 'IPPROTO_TCP');
+    const usual = native.socket(constant('AF_INET'), constant('SOCK_STREAM'), 0);
+    held.update(request(four('stream'), { priority: 5 }), false);
+    assert.deepEqual([get(held.fd, 'IP_TOS', 'IPPROTO_IP'), get(held.fd, 'SO_PRIORITY')], [0, 5]);
+    assert.equal(congestion(), get(closing(t, usual), 'TCP_CONGESTION', 'IPPROTO_TCP'));
+  });
 
   it('TCPCongestion=', (t) => {
     const held = hold(t, request(four('stream'), { tcpCongestion: 'reno' }));

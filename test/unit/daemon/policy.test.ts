@@ -42,6 +42,17 @@ describe('systemPolicy', () => {
     }
   });
 
+  it('looks for new files for services and for root, and for no user', () => {
+    const asked: [Peer, boolean][] = [
+      [peer(0), true],
+      [peer(65534, 'cups.service'), true],
+      [peer(1000), false],
+      [peer(1000, 'user@1000.service'), false],
+      [peer(1000, 'session-2.scope'), false],
+    ];
+    for (const [who, may] of asked) assert.equal(systemPolicy.mayRefresh(who), may, JSON.stringify(who));
+  });
+
   it('lets only root reload', () => {
     systemPolicy.checkReload(peer(0));
     denied(() => {
@@ -53,7 +64,9 @@ describe('systemPolicy', () => {
 describe('ownPolicy', () => {
   it('is for the user who started berthd, and for root', () => {
     const own = ownPolicy(1000);
+    assert.equal(own.mayRefresh(peer(1001, 'cups.service')), false);
     for (const uid of [0, 1000]) {
+      assert.equal(own.mayRefresh(peer(uid)), true);
       own.checkClaim(peer(uid), cups);
       own.checkReload(peer(uid));
     }

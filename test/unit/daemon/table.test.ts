@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { closeSync } from 'node:fs';
 import { describe, it, type TestContext } from 'node:test';
 import { Table } from '../../../src/daemon/table.js';
-import type { Address, Reservation, SocketSpec } from '../../../src/model/reservation.js';
+import type { Address, Reservation, SocketOptions, SocketSpec } from '../../../src/model/reservation.js';
 import { native } from '../../../src/native/index.js';
-import { openFds } from '../../support/files.js';
+import { openFds, scratch } from '../../support/files.js';
 import { defaultOptions, inet, reservation, spec } from '../../support/holds.js';
 import {
   connect,
@@ -267,3 +267,218 @@ describe("reservations of portreserve's files", () => {
     );
   });
 });
+describe('former names', () => {
+  const store = (name: string, fdName: string, unit = 'x.service'): Reservation =>
+    one(name, inet('127.0.0.1', ports.get(name) ?? 0), { fdName, unit, handoff: 'store' });
+  const ports = new Map(['a', 'b'].map((name) => [name, freePort()]));
+  const names = (made: Table, name = 'a') => made.get(name)?.formerNames;
+
+  it('are those that the unit may have stored, and that no reservation of it has now', (t) => {
+    const made = table(t);
+    made.apply([store('a', 'one')], none, idle);
+    assert.deepEqual(names(made), []);
+    made.apply([store('a', 'two')], none, idle);
+    made.apply([store('a', 'three')], none, idle);
+    assert.deepEqual(names(made), ['one', 'two']);
+    made.apply([store('a', 'three'), store('b', 'one')], none, idle);
+    assert.deepEqual([names(made), names(made, 'b')], [['two'], ['two']]);
+    made.apply([store('a', 'two')], none, idle);
+    assert.deepEqual(names(made), ['three', 'one']);
+  });
+
+  it('are of one unit, and outlive berthd', (t) => {
+    const made = table(t);
+    made.apply([store('a', 'one'), store('b', 'other', 'y.service')], none, idle);
+    made.apply([store('a', 'two'), store('b', 'another', 'y.service')], none, idle);
+    const next = table(t);
+    next.restore(
+      made.stored().map((stored) => ({ ...stored, fds: stored.fds.map((fd) => native.duplicate(fd)) })),
+    );
+    assert.deepEqual([names(next), names(next, 'b')], [['one'], ['other']]);
+  });
+
+  it('are no more than a claim can name', (t) => {
+    const made = table(t);
+    for (let change = 0; change < 100; change++) made.apply([store('a', `n${change}`)], none, idle);
+    assert.equal(names(made)?.length, 16);
+    assert.equal(names(made)?.at(-1), 'n98');
+  });
+});
+
+describe('a socket that stands in', () => {
+  const port = () => freePort();
+  const wide = (at: number): Reservation => one('x', { family: 'any', port: at });
+
+  it('is held until what replaces it is bound', (t) => {
+    for (const kind of ['stream', 'datagram'] as const) {
+      const made = table(t);
+      const at = port();
+      const old = inet('127.0.0.1', at);
+      made.apply([reservation('x', [spec(kind, old)])], none, idle);
+      const [before] = inodes(made, 'x');
+      const blocker = table(t);
+      blocker.apply([reservation('b', [spec(kind, inet('127.0.0.2', at))])], none, idle);
+
+      made.apply([reservation('x', [spec(kind, { family: 'any', port: at })])], none, idle);
+      assert.match(
+        made.get('x')?.slots[0]?.error ?? '',
+        /EADDRINUSE.*; '\w+ 127\.0\.0\.1:\d+' of before is held/,
+      );
+      assert.deepEqual(inodesOf(made.standIns), [before]);
+      assert.deepEqual(steal(kind, old), []);
+      made.hold();
+      assert.deepEqual(steal(kind, old), []);
+
+      blocker.apply([], none, idle);
+      made.hold();
+      assert.equal(made.get('x')?.slots[0]?.error, undefined);
+      assert.deepEqual(made.standIns, []);
+      assert.deepEqual(steal(kind, old), []);
+    }
+  });
+
+  it('is found again by a reload back, and by a berthd that comes after', (t) => {
+    const made = table(t);
+    const at = port();
+    const narrow = one('x', inet('127.0.0.1', at));
+    made.apply([narrow], none, idle);
+    const before = inodes(made, 'x');
+    serve(t, 'stream', inet('127.0.0.2', at));
+    made.apply([wide(at)], none, idle);
+
+    const next = table(t);
+    next.restore(
+      made.stored().map((stored) => ({ ...stored, fds: stored.fds.map((fd) => native.duplicate(fd)) })),
+    );
+    assert.deepEqual(inodesOf(next.standIns), before);
+    for (const each of [made, next]) {
+      each.apply([narrow], none, idle);
+      assert.deepEqual([inodes(each, 'x'), each.standIns], [before, []]);
+    }
+  });
+
+  it('stays when its own reservation has gone for good, and goes with what it stood in for', (t) => {
+    const made = table(t);
+    const at = port();
+    const old = inet('127.0.0.1', at);
+    made.apply([one('gone', old)], none, idle);
+    serve(t, 'stream', inet('127.0.0.2', at));
+    made.apply([wide(at)], none, idle);
+    assert.deepEqual(made.socketsOf('gone').map(({ fd }) => fd).length, 1);
+    assert.deepEqual(steal('stream', old), []);
+    made.apply([], none, idle);
+    assert.deepEqual(made.standIns, []);
+    assert.notDeepEqual(steal('stream', old), []);
+  });
+
+  it('is one of several, of which each stays as long as it is needed', (t) => {
+    const made = table(t);
+    const at = port();
+    const hosts = ['127.0.0.1', '127.0.0.3'].map((host) => inet(host, at));
+    made.apply(
+      hosts.map((address, index) => one(`old${index}`, address)),
+      none,
+      idle,
+    );
+    const blocker = table(t);
+    blocker.apply([one('b', inet('127.0.0.2', at))], none, idle);
+    made.apply([wide(at)], none, idle);
+    assert.match(made.get('x')?.slots[0]?.error ?? '', /127\.0\.0\.1:\d+' and 1 more of before are held/);
+    for (const address of hosts) assert.deepEqual(steal('stream', address), []);
+    blocker.apply([], none, idle);
+    made.hold();
+    assert.deepEqual(made.standIns, []);
+    for (const address of hosts) assert.deepEqual(steal('stream', address), []);
+  });
+
+  it('stands in for several, until the last one of them is bound', (t) => {
+    const made = table(t);
+    const at = port();
+    made.apply([wide(at)], none, idle);
+    const before = inodes(made, 'x');
+    const parts = ['127.0.0.1', '192.0.2.77'].map((host) => spec('stream', inet(host, at)));
+    made.apply([reservation('x', parts)], none, idle);
+    assert.deepEqual(
+      made.get('x')?.slots.map(({ socket }) => socket !== undefined),
+      [true, false],
+    );
+    assert.deepEqual(inodesOf(made.standIns), before);
+    assert.deepEqual(steal('stream', inet('127.0.0.9', at)), []);
+    made.apply([reservation('x', parts.slice(0, 1))], none, idle);
+    assert.deepEqual(made.standIns, []);
+  });
+
+  it('is not needed for another address of the port', (t) => {
+    const made = table(t);
+    const at = port();
+    made.apply([one('x', inet('127.0.0.1', at))], none, idle);
+    made.apply([one('x', inet('192.0.2.77', at))], none, idle);
+    assert.deepEqual(made.standIns, []);
+  });
+
+  it('is beside more sockets than a message could carry', (t) => {
+    const made = table(t);
+    const at = port();
+    const hosts = Array.from({ length: 300 }, (_, index) =>
+      inet(`127.0.${1 + Math.floor(index / 200)}.${1 + (index % 200)}`, at),
+    );
+    const old = reservation(
+      'x',
+      hosts.map((address) => spec('stream', address)),
+    );
+    made.apply([old], none, idle);
+    const server = serve(t, 'stream', inet('127.0.0.2', at));
+    made.apply([wide(at)], none, idle);
+    assert.equal(made.standIns.length, 300);
+    assert.deepEqual(steal('stream', hosts[299] ?? inet('', 0)), []);
+    native.shutdownRead(server);
+    made.apply([old], none, idle);
+    assert.deepEqual(made.standIns, []);
+
+    const free = table(t);
+    const elsewhere = port();
+    free.apply(
+      [
+        reservation(
+          'y',
+          hosts.map(({ host }) => spec('stream', inet(host, elsewhere))),
+        ),
+      ],
+      none,
+      idle,
+    );
+    free.apply([one('y', { family: 'any', port: elsewhere })], none, idle);
+    assert.deepEqual([free.get('y')?.slots[0]?.error, free.standIns], [undefined, []]);
+  });
+
+  it('keeps a device that is not there from freeing an address', (t) => {
+    const made = table(t);
+    const old = inet(randomLoopback(), port());
+    made.apply([one('x', old)], none, idle);
+    const options = { ...defaultOptions, bindToDevice: 'berth-none' };
+    made.apply([one('x', old, { options })], none, idle);
+    assert.match(made.get('x')?.slots[0]?.error ?? '', /ENODEV/);
+    assert.deepEqual(steal('stream', old), []);
+  });
+
+  it('has its path until a socket of another type has it', (t) => {
+    const made = table(t);
+    const path = `${scratch(t)}/socket`;
+    const of = (type: 'stream' | 'datagram', changes: Partial<SocketOptions> = {}) =>
+      reservation('x', [spec(type, { family: 'unix', path })], {
+        options: { ...defaultOptions, removeOnStop: true, ...changes },
+      });
+    made.apply([of('stream')], none, idle);
+    made.get('x')?.slots[0]?.socket?.handOver();
+    made.apply([of('datagram', { socketUser: 'berth-nobody-has-this-name' })], none, idle);
+    assert.match(made.get('x')?.slots[0]?.error ?? '', /there is no user/);
+    connect(t, 'stream', { family: 'unix', path });
+    made.apply([of('datagram')], none, idle);
+    assert.deepEqual([made.get('x')?.slots[0]?.error, made.standIns], [undefined, []]);
+    connect(t, 'datagram', { family: 'unix', path });
+  });
+});
+
+function inodesOf(standIns: Table['standIns']): number[] {
+  return standIns.map(({ socket }) => socket.inode);
+}

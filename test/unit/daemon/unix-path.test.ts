@@ -4,6 +4,7 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   readlinkSync,
   renameSync,
   statSync,
@@ -21,6 +22,7 @@ import { Child } from '../../support/processes.js';
 import { requiresRoot } from '../../support/requirements.js';
 import {
   accept,
+  closing,
   connect,
   openSocket,
   outcome,
@@ -232,6 +234,24 @@ describe('RemoveOnStop=', () => {
       assert.equal(lstatSync(link, { throwIfNoEntry: false }) === undefined, removeOnStop);
     }
   });
+});
+
+describe('what others have bound', () => {
+  it('does not make a stale path look served, whatever its name reads like', (t) => {
+    const path = join(scratch(t), 'socket');
+    leaveBehind(path);
+    const forged = closing(t, openSocket('stream', 'unix'));
+    native.bind(forged, { family: 'abstract', name: `x\n0000000000000000: 00000002 00000000 00000000 0001 01 1 ${path}` });
+    assert.match(readFileSync('/proc/net/unix', 'utf8'), new RegExp(`^0.* ${path}$`, 'm'));
+    held(t, path);
+  });
+
+  for (const kind of kinds)
+    it(`is not removed by a socket of another kind, silent as it is: ${kind}`, (t) => {
+      const path = join(scratch(t), 'socket');
+      native.bind(closing(t, openSocket(kind, 'unix')), at(path));
+      for (const other of kinds) assert.equal(outcome(() => held(t, path, {}, other)), 'EADDRINUSE');
+    });
 });
 
 describe('a directory that somebody else can write in', () => {

@@ -58,7 +58,8 @@ function stored(name: string, sockets: number): Stored {
 }
 
 function closeAll(all: readonly Stored[]): void {
-  for (const { fds } of all) fds.forEach(closeSync);
+  for (const { fds, guards = [] } of all)
+    for (const fd of [...fds, ...guards]) if (fd !== undefined) closeSync(fd);
 }
 
 function inodes(all: readonly Stored[]): number[][] {
@@ -82,6 +83,57 @@ describe('the vault', () => {
     closeAll(found);
     closeAll(saved);
     assert.equal(openFds().size, before + 1, 'the one that the manager keeps');
+  });
+
+  it('keeps what stands in apart from what is configured, under whatever name', (t) => {
+    const store = manager(t);
+    const standIn = (name: string, sockets: number): Stored => ({ ...stored(name, sockets), standsIn: true });
+    const saved = [stored('a', 2), standIn('a', 1), standIn('a', 300), standIn('b', 1)];
+    new Vault(store, []).save(saved, undefined);
+    const { stored: found } = recover(store.pass());
+    assert.deepEqual(
+      found.map(({ reservation: { name }, fds, standsIn }) => [name, fds.length, standsIn ?? false]),
+      [
+        ['a', 2, false],
+        ['a', 1, true],
+        ['a', 300, true],
+        ['b', 1, true],
+      ],
+    );
+    assert.deepEqual(inodes(found), inodes(saved));
+    closeAll(found);
+    closeAll(saved);
+  });
+
+  it('keeps former names', (t) => {
+    const store = manager(t);
+    const saved = [{ ...stored('a', 300), formerNames: ['x', 'y'] }, stored('b', 1)];
+    new Vault(store, []).save(saved, undefined);
+    const { stored: found } = recover(store.pass());
+    assert.deepEqual(
+      found.map(({ formerNames }) => formerNames),
+      [['x', 'y'], undefined],
+    );
+    closeAll(found);
+    closeAll(saved);
+  });
+
+  it('keeps the guards with the sockets that they are for', (t) => {
+    const store = manager(t);
+    const saved = [stored('one', 3), stored('many', 600)].map((each, which) => ({
+      ...each,
+      guards: each.fds.map((_, index) =>
+        (index + which) % 2 === 1 ? openSocket('stream', 'inet') : undefined,
+      ),
+    }));
+    new Vault(store, []).save(saved, undefined);
+    const { stored: found } = recover(store.pass());
+    const guardsOf = ({ guards = [] }: Stored) =>
+      guards.map((fd) => (fd === undefined ? undefined : native.inode(fd)));
+    assert.deepEqual(inodes(found), inodes(saved));
+    assert.deepEqual(found.map(guardsOf), saved.map(guardsOf));
+    closeAll(found);
+    closeAll(saved);
   });
 
   it('can be read again: reading takes nothing out', (t) => {

@@ -68,7 +68,7 @@ async function claimed(handoff: Handoff, form: ClaimForm): Promise<string> {
     release: () => undefined,
   };
   try {
-    const [reply] = await claims.grant({ reservation, slots: [], changed: 0 }, peer, form);
+    const [reply] = await claims.grant({ reservation, slots: [], formerNames: [], changed: 0 }, peer, form);
     return /"mode":"(\w+)"/.exec(reply?.data.toString() ?? '')?.[1] ?? '';
   } catch (error) {
     assert.ok(error instanceof BerthError);
@@ -110,13 +110,16 @@ describe('docs/protocol.md', () => {
     for (const { info, text } of shown) {
       const [mode = '', ...words] = info.slice('claim:'.length).split(' ');
       assert.ok(modes.includes(mode as ClaimMode), mode);
-      const names = words.flatMap((word) => {
+      const stale = words.filter((word) => word.startsWith('-')).map((word) => word.slice(1));
+      const current = words.filter((word) => !word.startsWith('-'));
+      const names = current.flatMap((word) => {
         const [name = '', count = '1'] = word.split('*');
         return Array.from({ length: Number(count) }, () => name);
       });
       const replies = claimReply(
         mode as ClaimMode,
         names.map((name, fd) => ({ fd, name })),
+        stale,
       );
       const lines = replies.map(({ data }) => data.toString().replace(/x:x:[x:]*/, 'x:x:…'));
       assert.deepEqual(text.trimEnd().split('\n'), lines);

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -265,5 +266,87 @@ describe('berth-generator', () => {
     assert.deepEqual(machine.run({ SYSTEMD_SCOPE: 'user' }), {});
     assert.equal(machine.runs, 0);
     assert.deepEqual(Object.keys(machine.run({ SYSTEMD_IN_INITRD: '0', SYSTEMD_SCOPE: 'system' })), [dropIn]);
+  });
+});
+
+describe('berth-generator, for many units', () => {
+  const count = 100;
+  const name = (index: number) => `many-${index}.service`;
+  const many = {
+    ...units,
+    ...Object.fromEntries(
+      Array.from({ length: count }, (_, index) => [
+        `etc/berth/many-${index}.conf`,
+        `[Socket]\nListenStream=${1000 + index}\n`,
+      ]),
+    ),
+  };
+  const cache = 'run/berth/generator';
+  const treesOf = ({ root }: Machine) =>
+    readdirSync(path.join(root, cache)).filter((entry) => entry.startsWith('tree-'));
+  /** Every drop-in as systemd reads it, through links. */
+  const dropInsOf = ({ root }: Machine) =>
+    Array.from({ length: count }, (_, index) =>
+      readFileSync(path.join(root, 'out', `${name(index)}.d/50-berth.conf`), 'utf8'),
+    );
+  const isLinked = ({ root }: Machine, index: number) =>
+    lstatSync(path.join(root, 'out', `${name(index)}.d`)).isSymbolicLink();
+
+  it('keeps one tree, to which the next runs link', async (context) => {
+    const machine = new Machine(context, many);
+    await machine.settle();
+    const first = dropInsOf(machine);
+    assert.match(first[0] ?? '', /berth-claim many-0$/m);
+    machine.run();
+    const trees = treesOf(machine);
+    assert.equal(trees.length, 1);
+    for (let run = 0; run < 3; run++) {
+      machine.run();
+      assert.deepEqual([dropInsOf(machine), treesOf(machine), isLinked(machine, 7)], [first, trees, true]);
+    }
+
+    writeFileSync(
+      path.join(machine.root, 'etc/berth/many-0.conf'),
+      '[Socket]\nListenStream=1\nListenStream=2\n',
+    );
+    await machine.settle();
+    machine.run();
+    assert.equal(treesOf(machine).length, 1, 'the old one has gone');
+    assert.notDeepEqual(treesOf(machine), trees);
+    assert.match(dropInsOf(machine)[0] ?? '', /FileDescriptorStoreMax=10/);
+    for (let index = 50; index < count; index++)
+      rmSync(path.join(machine.root, `etc/berth/many-${index}.conf`));
+    machine.run();
+    assert.deepEqual(treesOf(machine), [], 'fewer are plain files again');
+  });
+
+  it('writes beside what another generator has written, before or through a link', async (context) => {
+    const machine = new Machine(context, many);
+    await machine.settle();
+    machine.run();
+    const first = dropInsOf(machine);
+    const foreign = (index: number) => path.join(machine.root, 'out', `${name(index)}.d/foreign.conf`);
+    writeFileSync(foreign(3), '[Service]\n'); // through the link, into the tree
+    machine.run();
+    assert.deepEqual([dropInsOf(machine), isLinked(machine, 3), isLinked(machine, 4)], [first, false, true]);
+    assert.equal(existsSync(foreign(3)), false, 'it is not kept');
+  });
+
+  it('writes plain files where there is no place for a tree', (context) => {
+    const machine = new Machine(context, { ...many, 'run/berth/generator': 'a file' });
+    machine.run();
+    assert.match(dropInsOf(machine)[99] ?? '', /berth-claim many-99$/m);
+    assert.equal(isLinked(machine, 99), false);
+  });
+
+  it('takes half a tree for none', async (context) => {
+    const machine = new Machine(context, many);
+    await machine.settle();
+    machine.run();
+    const [tree = ''] = treesOf(machine);
+    rmSync(path.join(machine.root, cache, tree, 'complete'));
+    rmSync(path.join(machine.root, cache, tree, `${name(0)}.d`), { recursive: true });
+    machine.run();
+    assert.match(dropInsOf(machine)[0] ?? '', /berth-claim many-0$/m);
   });
 });

@@ -53,7 +53,7 @@ describe('every descriptor', () => {
     const received = native.receive(other, true, 0)?.fds.map((fd) => closing(t, fd)) ?? [];
     assert.equal(received.length, 1);
     const accepted = native.accept(listener);
-    const pidfds = [native.pidfdOpen(process.pid), native.peerPidfd(one, process.pid)];
+    const pidfds = [native.pidfdOpen(process.pid), native.identify(one)?.pidfd];
     const made = [accepted, ...pidfds, native.duplicate(listener)].map((fd) => closing(t, fd ?? -1));
     for (const fd of [listener, one, other, ...received, ...made])
       assert.ok(closesOnExec(fd), `descriptor ${fd}: ${openFds().get(fd) ?? ''}`);

@@ -137,6 +137,7 @@ describe('berth-claim refuses', () => {
       [text(`{"error":"Denied","parameters":{"message":"${'x'.repeat(5000)}"}}`)],
     ],
     ['an error of two lines', [text('{"error":"Denied","parameters":{"message":"a\nb\u001b[2Jc"}}')]],
+    ['old names without end', [text(good.replace('}}', `,"remove":"${'x'.repeat(10_000)}"}}`), [0])]],
     ['names without end', [text(good.replace('"x"', `"${'x'.repeat(140_000)}"`), [0])]],
     [
       'names that leave no room for the others',

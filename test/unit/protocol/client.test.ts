@@ -148,6 +148,18 @@ describe('call', () => {
     await fails(call(dropping, 'List', {}), 'Failed', /closed the connection without an answer/);
   });
 
+  it('asks the next berthd when one ends under it, but not for a reload', async (t) => {
+    let asked = 0;
+    const path = listen(t, (_, connection) => {
+      if (++asked % 3 !== 0) connection.drop();
+      else connection.send({ parameters: { reservations: [], more: false } });
+    });
+    assert.deepEqual(await call(path, 'List', {}), { reservations: [], more: false });
+    assert.equal(asked, 3);
+    await fails(call(path, 'Reload', {}), 'Failed', /closed the connection without an answer/);
+    assert.equal(asked, 4);
+  });
+
   it('fails when berthd says nothing', async (t) => {
     const path = listen(t, () => undefined);
     await fails(call(path, 'List', {}, short), 'Failed', /did not answer within 0.3 s/);
