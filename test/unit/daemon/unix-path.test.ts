@@ -241,7 +241,10 @@ describe('what others have bound', () => {
     const path = join(scratch(t), 'socket');
     leaveBehind(path);
     const forged = closing(t, openSocket('stream', 'unix'));
-    native.bind(forged, { family: 'abstract', name: `x\n0000000000000000: 00000002 00000000 00000000 0001 01 1 ${path}` });
+    native.bind(forged, {
+      family: 'abstract',
+      name: `x\n0000000000000000: 00000002 00000000 00000000 0001 01 1 ${path}`,
+    });
     assert.match(readFileSync('/proc/net/unix', 'utf8'), new RegExp(`^0.* ${path}$`, 'm'));
     held(t, path);
   });
@@ -250,7 +253,11 @@ describe('what others have bound', () => {
     it(`is not removed by a socket of another kind, silent as it is: ${kind}`, (t) => {
       const path = join(scratch(t), 'socket');
       native.bind(closing(t, openSocket(kind, 'unix')), at(path));
-      for (const other of kinds) assert.equal(outcome(() => held(t, path, {}, other)), 'EADDRINUSE');
+      for (const other of kinds)
+        assert.equal(
+          outcome(() => held(t, path, {}, other)),
+          'EADDRINUSE',
+        );
     });
 });
 
