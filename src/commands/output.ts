@@ -53,11 +53,13 @@ export function printJson(output: Output, value: unknown): void {
   output.out(`${safeJson(value, pretty ? 2 : 0)}\n`);
 }
 
-/** JSON may hold DEL and the C1 controls as they are, and a terminal obeys them. */
+/** JSON may hold DEL, the C1 controls and what turns the direction of writing as they are, and a terminal obeys them. */
 export function safeJson(value: unknown, indent: number): string {
-  return JSON.stringify(value, null, indent).replace(/[\u007f-\u009f]/g, unicodeEscape);
+  return JSON.stringify(value, null, indent).replace(/[\u007f-\u009f\p{Cf}\p{Zl}\p{Zp}]/gu, unicodeEscape);
 }
 
 function unicodeEscape(character: string): string {
-  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return Array.from({ length: character.length }, (_, unit) => {
+    return `\\u${character.charCodeAt(unit).toString(16).padStart(4, '0')}`;
+  }).join('');
 }

@@ -15,7 +15,7 @@ import { checkReservationName, parseServiceUnit } from './names.js';
 import type { Services } from './services.js';
 import { expandSpecifiers } from './specifiers.js';
 import { closest } from './spelling.js';
-import type { Assignment, ParsedFile } from './syntax.js';
+import { excerpt, type Assignment, type ParsedFile } from './syntax.js';
 import { parseBoolean, quote, ValueError } from './values.js';
 
 export interface Built {
@@ -112,7 +112,7 @@ function attempter(mistakes: Mistake[]) {
       return action();
     } catch (error) {
       if (!(error instanceof ValueError)) throw error;
-      mistakes.push({ file, line, key, message: error.message });
+      mistakes.push({ file, line, key: excerpt(key), message: error.message });
       return undefined;
     }
   };

@@ -171,9 +171,12 @@ export function strip(text: string): string {
 
 /** Input as it may stand in a message: short, and without characters that a terminal would obey. */
 export function excerpt(text: string): string {
-  const short = text.length > 80 ? `${text.slice(0, 77)}...` : text;
+  return withoutControls(text.length > 80 ? `${text.slice(0, 77)}...` : text);
+}
+
+export function withoutControls(text: string): string {
   // eslint-disable-next-line no-control-regex -- control characters are what this is about
-  return short.replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');
 }
 
 function isComment(text: string): boolean {

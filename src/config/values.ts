@@ -1,8 +1,15 @@
-import { excerpt } from './syntax.js';
+import { excerpt, withoutControls } from './syntax.js';
 
-/** What is wrong with a value, in words that complete `KEY: …`. Caught where the value's place is known. */
+/**
+ * What is wrong with a value, in words that complete `KEY: …`. Caught where the value's place is known. The words may hold
+ * what the file says: no character of it moves a cursor or begins a line.
+ */
 export class ValueError extends Error {
   override readonly name = 'ValueError';
+
+  constructor(message: string) {
+    super(withoutControls(message));
+  }
 }
 
 const truths = new Set(['1', 'yes', 'y', 'true', 't', 'on']);

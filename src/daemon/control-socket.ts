@@ -1,9 +1,9 @@
-import { chmodSync, closeSync, mkdirSync, unlinkSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { closeSync } from 'node:fs';
+import { defaultOptions } from '../config/reservation.js';
 import { BerthError, isSystemError } from '../model/errors.js';
 import { constant, native } from '../native/index.js';
 import type { PassedFd } from '../systemd/listen-fds.js';
-import { isStale } from './unix-path.js';
+import { bindPath } from './unix-path.js';
 
 /** Connections that wait while berthd is busy or being restarted. */
 const backlog = 4096;
@@ -21,28 +21,16 @@ export interface ControlSocket {
 export function openControlSocket(path: string, passed: readonly PassedFd[]): ControlSocket {
   const activated = passed.find(({ name }) => name === 'control');
   if (activated !== undefined) return { fd: activated.fd, activated: true };
-  mkdirSync(dirname(path), { recursive: true });
   const type = constant('SOCK_SEQPACKET');
   const fd = native.socket(constant('AF_UNIX'), type, 0);
   try {
-    bindOver(fd, path, type);
-    chmodSync(path, 0o666);
+    bindPath(fd, path, type, defaultOptions);
     native.listen(fd, backlog);
     native.adopt(fd);
     return { fd, activated: false };
   } catch (error) {
     closeSync(fd);
-    throw error;
-  }
-}
-
-function bindOver(fd: number, path: string, type: number): void {
-  try {
-    native.bind(fd, { family: 'unix', path });
-  } catch (error) {
     if (!isSystemError(error) || error.code !== 'EADDRINUSE') throw error;
-    if (!isStale(path, type)) throw new BerthError('Busy', `another berthd serves ${path}`, { cause: error });
-    unlinkSync(path);
-    native.bind(fd, { family: 'unix', path });
+    throw new BerthError('Busy', `another berthd serves ${path}`, { cause: error });
   }
 }

@@ -134,7 +134,7 @@ export class HeldSocket {
     this.warnings.push(...this.#applyAgain(before.options));
     try {
       if (this.address.family === 'unix') {
-        updatePath(this.address.path, options);
+        updatePath(this.#fd, this.address.path, options);
         this.warnings.push(...linkPath(this.address.path, options.symlinks));
       }
       if (!inUse) this.rest();

@@ -2,9 +2,12 @@ import {
   chmodSync,
   chownSync,
   closeSync,
+  constants,
   existsSync,
+  fstatSync,
   lstatSync,
   mkdirSync,
+  openSync,
   renameSync,
   symlinkSync,
   unlinkSync,
@@ -13,7 +16,6 @@ import { dirname } from 'node:path';
 import { BerthError, isSystemError, messageOf } from '../model/errors.js';
 import type { SocketOptions } from '../model/reservation.js';
 import { constant, native } from '../native/index.js';
-import { unixSockets } from '../systemd/processes.js';
 
 /** Runs `action` with a umask, which is the process's own: nothing else may happen in between. */
 function withUmask<T>(mask: number, action: () => T): T {
@@ -46,7 +48,10 @@ export function bindPath(fd: number, path: string, type: number, options: Socket
     unlinkSync(path);
     bind();
   }
-  chownPath(path, options);
+  if (options.socketUser === undefined && options.socketGroup === undefined) return;
+  withFile(fd, path, (file) => {
+    chownFile(file, options);
+  });
 }
 
 /**
@@ -72,29 +77,64 @@ function makeDirectory(path: string, mode: number): void {
   mkdirSync(path, { mode });
 }
 
-/** Gives a socket file the owner and mode of a changed configuration. */
-export function updatePath(path: string, options: SocketOptions): void {
-  chmodSync(path, options.socketMode);
-  chownPath(path, options);
+/** Gives the file of a bound socket the owner and mode of a changed configuration. */
+export function updatePath(fd: number, path: string, options: SocketOptions): void {
+  withFile(fd, path, (file) => {
+    chmodSync(file, options.socketMode);
+    chownFile(file, options);
+  });
 }
 
-function chownPath(path: string, { socketUser, socketGroup }: SocketOptions): void {
+function chownFile(file: string, { socketUser, socketGroup }: SocketOptions): void {
   if (socketUser === undefined && socketGroup === undefined) return;
-  chownSync(path, idOf('user', socketUser), idOf('group', socketGroup));
+  chownSync(file, idOf('user', socketUser), idOf('group', socketGroup));
 }
 
-/** True when a path is a socket that nobody has bound any more: connect(2) is refused, and no silent socket is there. */
+/**
+ * Runs `action` with a name of the socket's own file, which is never that of another: whoever can write in its
+ * directory, or in one above it, can put a link to any file in its place at any time, and berthd may change that.
+ */
+function withFile(fd: number, path: string, action: (file: string) => void): void {
+  const file = openFile(fd, path);
+  try {
+    action(`/proc/self/fd/${file}`);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function openFile(fd: number, path: string): number {
+  try {
+    return native.boundFile(fd);
+  } catch (error) {
+    if (!isSystemError(error) || error.code !== 'EPERM') throw error;
+  }
+  // An ordinary user's berthd cannot ask, and may change nothing but what is that user's.
+  const file = openSync(path, constant('O_PATH') | constants.O_NOFOLLOW);
+  if (fstatSync(file).isSocket()) return file;
+  closeSync(file);
+  throw new BerthError('Failed', `'${path}' is no socket any more`);
+}
+
+/**
+ * True when a path is a socket that nobody has bound any more. The kernel alone is asked: in /proc/net/unix anybody's
+ * abstract name can read like the line of another socket.
+ */
 export function isStale(path: string, type: number): boolean {
   if (!lstatSync(path).isSocket()) return false;
+  // A stream that does not listen refuses as well; to a socket of another type it says EPROTOTYPE (unix_find_bsd()).
+  const other = constant(type === constant('SOCK_DGRAM') ? 'SOCK_STREAM' : 'SOCK_DGRAM');
+  return refuses(path, other) && refuses(path, type);
+}
+
+function refuses(path: string, type: number): boolean {
   const probe = native.socket(constant('AF_UNIX'), type, 0);
   try {
     native.adopt(probe); // non-blocking: a full backlog must not hold berthd up
     native.connect(probe, { family: 'unix', path });
     return false;
   } catch (error) {
-    return (
-      isSystemError(error) && error.code === 'ECONNREFUSED' && unixSockets(path, 'unconnected').length === 0
-    );
+    return isSystemError(error) && error.code === 'ECONNREFUSED';
   } finally {
     closeSync(probe);
   }

@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs';
+import { crc32 } from 'node:zlib';
 import { BerthError } from '../model/errors.js';
 import type { Reservation, SocketOptions, SocketSpec } from '../model/reservation.js';
 import { constant, maxFdsPerMessage, native } from '../native/index.js';
@@ -58,6 +59,8 @@ export interface Recovered {
 }
 
 const formatVersion = 1;
+/** The CRC-32 in front of each packet's JSON, in hexadecimal: what is damaged must not pass for something else. */
+const sumLength = 8;
 const namePrefix = 'vault-';
 /** A packet is closed before it could outgrow the addon's receive buffer of 256 KiB. */
 const maxPacketBytes = 64 * 1024;
@@ -211,7 +214,7 @@ function fill(packets: readonly Contents[]): number {
     native.setOption(writer, constant('SOL_SOCKET'), constant('SO_SNDBUFFORCE'), 0x3fffffff);
     for (const [index, { fds, ...contents }] of packets.entries()) {
       const packet: VaultPacket = { berthVault: formatVersion, index, total: packets.length, ...contents };
-      if (!native.send(writer, Buffer.from(JSON.stringify(packet)), fds)) {
+      if (!native.send(writer, summed(JSON.stringify(packet)), fds)) {
         throw new BerthError('Failed', 'the vault is full');
       }
     }
@@ -291,9 +294,19 @@ function addPrograms(
   return { journal: before?.journal ?? journal, programs: [...(before?.programs ?? []), ...programs] };
 }
 
+function summed(json: string): Buffer {
+  return Buffer.from(sumOf(json) + json);
+}
+
+function sumOf(json: string | Buffer): string {
+  return crc32(json).toString(16).padStart(sumLength, '0');
+}
+
 function parse(data: Buffer): VaultPacket | undefined {
+  const json = data.subarray(sumLength);
+  if (data.toString('latin1', 0, sumLength) !== sumOf(json)) return undefined;
   try {
-    const packet = JSON.parse(data.toString('utf8')) as Omit<VaultPacket, 'berthVault'> & {
+    const packet = JSON.parse(json.toString('utf8')) as Omit<VaultPacket, 'berthVault'> & {
       berthVault: unknown;
     };
     return packet.berthVault === formatVersion ? { ...packet, berthVault: formatVersion } : undefined;

@@ -51,10 +51,14 @@ function parseCommand(value: string, first: RawWord, args: readonly RawWord[]): 
   if (prefixes.includes('|'))
     throw new ValueError("what '|' gives to the shell cannot be wrapped: name the program itself");
   // The prefixes may stand inside the quotes of the path.
-  const raw = first.text.startsWith(prefixes) ? first.text.slice(prefixes.length) : requote(plainPath);
+  const written = first.text.startsWith(prefixes) ? first.text.slice(prefixes.length) : '';
+  // A semicolon by itself would separate commands.
+  const raw = ['', ';'].includes(written) ? requote(plainPath) : written;
   const zeroth = prefixes.includes('@') ? args[0] : undefined;
   if (prefixes.includes('@') && zeroth === undefined)
     throw new ValueError("'@' wants a word after the path: the zeroth argument");
+  // Its quotes must end in it: what is written stands among other words later.
+  if (zeroth !== undefined) resolve(zeroth);
   const further = zeroth === undefined ? args : args.slice(1);
   const last = further.at(-1);
   return {

@@ -129,6 +129,8 @@ export interface Native {
   adopt(fd: number): void;
   pollNow(fd: number): number;
   interfaceIndex(name: string): number;
+  /** The file that a bound AF_UNIX socket is, opened with O_PATH. EPERM without CAP_NET_ADMIN. */
+  boundFile(fd: number): number;
   /** False when the peer has to read first. The descriptors, at most 253, stay the caller's. */
   send(fd: number, data: Buffer, fds: readonly number[]): boolean;
   /** Waits until the peer takes it, which only the service manager is trusted to do. */

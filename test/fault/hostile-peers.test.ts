@@ -223,6 +223,7 @@ describe('2,000 connections that hang', () => {
   it('keep nobody out', async (t) => {
     const daemon = await Berthd.start(t, { app, berthd: 'PeerTimeoutSec=60\n' });
     const fds = daemon.fds().size;
+    const memory = residentKiB(daemon.pid);
     const hanging: number[] = [];
     t.after(() => {
       hanging.forEach(closeSync);
@@ -231,6 +232,9 @@ describe('2,000 connections that hang', () => {
     for (let round = 0; round < 10; round++) await served(daemon);
     assert.equal((await daemon.status('app')).name, 'app');
     assert.ok(daemon.fds().size <= fds + 1024 + 1);
+    const more = residentKiB(daemon.pid) - memory;
+    t.diagnostic(`${more} KiB more`);
+    assert.ok(more < 64 * 1024, `${more} KiB more`);
     // The longest waiting ones made room.
     assert.match(
       native.receive(hanging[0] ?? -1, 0, 0)?.data.toString() ?? '',

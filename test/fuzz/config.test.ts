@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import fc from 'fast-check';
 import { reservationKeys, socketKeys } from '../../src/config/keys.js';
 import { parseListen } from '../../src/config/listen.js';
@@ -12,9 +12,16 @@ import { parseSyntax, strip } from '../../src/config/syntax.js';
 import * as values from '../../src/config/values.js';
 import { splitWords } from '../../src/config/words.js';
 import { describeSocket, type Mistake } from '../../src/model/reservation.js';
+import { counted, runsOf } from './fuzz.js';
 
 const services = parseServices('ipp 631/tcp\nipp 631/udp\n');
-const runs = { numRuns: 400, interruptAfterTimeLimit: 3000 };
+
+/** As many inputs as this run gives to each property. */
+function assertAll<T>(t: TestContext, target: string, property: fc.IProperty<T>): void {
+  const numRuns = runsOf(400, 25_000);
+  fc.assert(property, { numRuns });
+  counted(t, target, numRuns);
+}
 
 /** Text that is half a configuration file: random bytes alone seldom get past the first bracket. */
 const keys = [
@@ -64,8 +71,11 @@ function assertParses(parse: () => unknown): void {
 }
 
 describe('the configuration, whatever the files are', () => {
-  it('never throws in the lexer, and puts every mistake and assignment on a line of the file', () => {
-    fc.assert(
+  it('never throws in the lexer, and puts every mistake and assignment on a line of the file', (t) => {
+    assertAll(
+      t,
+      'syntax-lines',
+
       fc.property(text, (bytes) => {
         const { assignments, mistakes } = parseSyntax('f', bytes);
         assertPlaced(mistakes, bytes);
@@ -78,15 +88,17 @@ describe('the configuration, whatever the files are', () => {
           assert.notEqual(key, '');
         }
       }),
-      runs,
     );
   });
 
-  it('reads back what it is given, with comments and continuations put in between', () => {
+  it('reads back what it is given, with comments and continuations put in between', (t) => {
     const word = fc.stringMatching(/^[A-Za-z0-9=/. é]{1,10}$/).map(strip);
     const gap = fc.constantFrom('', '# x\n', '; A=\\\n', '   # y\n');
     const assignment = fc.tuple(fc.stringMatching(/^[A-Za-z]{1,8}$/), word, word, gap);
-    fc.assert(
+    assertAll(
+      t,
+      'syntax-back',
+
       fc.property(fc.array(assignment, { maxLength: 10 }), (all) => {
         const file = all.map(([key, a, b, comment]) => `${comment}${key} =${a}\\\n${comment}${b}\n`).join('');
         const { assignments, mistakes } = parseSyntax('f', Buffer.from(`[S]\n${file}`));
@@ -96,12 +108,14 @@ describe('the configuration, whatever the files are', () => {
           all.map(([key, a, b]) => [key, strip(`${a} ${b}`)]),
         );
       }),
-      runs,
     );
   });
 
-  it('never throws in a reservation, which has either mistakes or sockets', () => {
-    fc.assert(
+  it('never throws in a reservation, which has either mistakes or sockets', (t) => {
+    assertAll(
+      t,
+      'reservation',
+
       fc.property(text, fc.constantFrom('a', 'a@b', 'berthd', 'a@', ' '), (bytes, name) => {
         const built = buildReservation(name, { file: 'f', line: 1 }, [parseSyntax('f', bytes)], services);
         assertPlaced(built.mistakes, bytes);
@@ -111,12 +125,14 @@ describe('the configuration, whatever the files are', () => {
           if ('port' in spec.address) assert.ok(spec.address.port >= 1 && spec.address.port <= 65535);
         }
       }),
-      runs,
     );
   });
 
-  it('never throws in the settings', () => {
-    fc.assert(
+  it('never throws in the settings', (t) => {
+    assertAll(
+      t,
+      'berthd.conf-lines',
+
       fc.property(
         fc.oneof(
           text,
@@ -128,11 +144,10 @@ describe('the configuration, whatever the files are', () => {
           assert.ok(settings.peerTimeoutSec > 0);
         },
       ),
-      runs,
     );
   });
 
-  it('never throws in the parsers of values, but for a ValueError', () => {
+  it('never throws in the parsers of values, but for a ValueError', (t) => {
     const parsers: ((input: string) => unknown)[] = [
       values.parseBoolean,
       (input) => values.parseInteger(input, 0, 100),
@@ -151,18 +166,23 @@ describe('the configuration, whatever the files are', () => {
       (input) => parseListen(input, { type: 'stream', services }),
       (input) => parseListen(input, { type: 'seqpacket', services }),
     ];
-    fc.assert(
+    assertAll(
+      t,
+      'values',
+
       fc.property(fc.oneof(value, fc.string({ unit: 'binary' })), (input) => {
         for (const parse of parsers) assertParses(() => parse(input));
       }),
-      runs,
     );
   });
 
-  it('reads a time span as the sum of its terms', () => {
+  it('reads a time span as the sum of its terms', (t) => {
     const units = { us: 1, ms: 1e3, s: 1e6, min: 60e6, h: 3600e6, d: 86400e6, w: 604800e6 };
     const term = fc.tuple(fc.nat(10_000), fc.constantFrom(...(Object.keys(units) as (keyof typeof units)[])));
-    fc.assert(
+    assertAll(
+      t,
+      'time-spans',
+
       fc.property(
         fc.array(term, { minLength: 1, maxLength: 5 }),
         fc.constantFrom('', ' '),
@@ -172,12 +192,14 @@ describe('the configuration, whatever the files are', () => {
           assert.equal(values.parseTimeSpan(written), sum);
         },
       ),
-      runs,
     );
   });
 
-  it('gives every word of a quoted line back', () => {
-    fc.assert(
+  it('gives every word of a quoted line back', (t) => {
+    assertAll(
+      t,
+      'words-quoted',
+
       fc.property(fc.array(fc.string({ unit: 'grapheme' }), { maxLength: 6 }), (all) => {
         const written = all.map((word) => `"${word.replace(/[\\"]/g, '\\$&')}"`).join(' \t');
         assert.deepEqual(
@@ -185,12 +207,14 @@ describe('the configuration, whatever the files are', () => {
           all,
         );
       }),
-      runs,
     );
   });
 
-  it('never lets one file touch another', () => {
-    fc.assert(
+  it('never lets one file touch another', (t) => {
+    assertAll(
+      t,
+      'files',
+
       fc.property(text, (bytes) => {
         const source: FileSource = {
           list: () => ['bad.conf', 'good.conf'],
@@ -205,7 +229,6 @@ describe('the configuration, whatever the files are', () => {
           reservations.some(({ name }) => name === 'bad') && broken.includes('good'),
         );
       }),
-      runs,
     );
   });
 

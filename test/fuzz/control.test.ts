@@ -9,9 +9,9 @@ import { inet } from '../support/holds.js';
 import { until } from '../support/processes.js';
 import { freePort, randomLoopback, steal } from '../support/sockets.js';
 import { Talk, type Answer } from '../support/talk.js';
+import { counted, runsOf } from './fuzz.js';
 
-/** FUZZ_RUNS=100000 npm test, for a night. */
-const runs = Number(process.env['FUZZ_RUNS'] ?? 1500);
+const runs = runsOf(1500, 25_000);
 
 const name = fc.oneof(
   fc.constantFrom('app', 'other', 'none', 'missing', '', '__proto__', '\0', 'x'.repeat(300)),
@@ -115,6 +115,6 @@ describe('the control socket', () => {
     );
     assert.equal((await daemon.claim('app', ['true'])).status, 0);
     assert.deepEqual(steal('stream', address), []);
-    t.diagnostic(`${visits} visits`);
+    counted(t, 'control-socket', visits);
   });
 });

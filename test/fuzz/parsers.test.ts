@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { projectRoot } from '../lab/paths.js';
 import { runCommand } from '../lab/process.js';
+import { counted, runsOf } from './fuzz.js';
 
-const inputs = Number(process.env['FUZZ_RUNS'] ?? 5000);
+const inputs = runsOf(5000, 60_000);
 const seed = process.env['FUZZ_SEED'] ?? String(Date.now());
 
 /** Each is a parser of the C programs, or whatever else they make of what others write. */
@@ -27,7 +28,8 @@ describe('the C reads anything without a fault', () => {
       const about = outcome.status === 0 ? '' : await readFile(failed, 'base64').catch(() => 'not kept');
       await rm(failed, { force: true });
       assert.equal(outcome.status, 0, `seed ${seed}, input ${about} (base64)\n${outcome.stderr}`);
-      t.diagnostic(`${outcome.stdout.trim()}, seed ${seed}`);
+      t.diagnostic(`seed ${seed}`);
+      counted(t, `C-${target}`, parseInt(outcome.stdout, 10));
       assert.equal(outcome.stdout, `${inputs + readdirSync(corpus).length} inputs\n`);
     });
   }

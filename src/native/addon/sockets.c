@@ -8,6 +8,8 @@
 #include <netinet/udp.h>
 #include <poll.h>
 #include <string.h>
+#include <linux/un.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -266,6 +268,16 @@ static napi_value interface_index(napi_env env, napi_callback_info info) {
     return index == 0 ? throw_errno(env, errno, "if_nametoindex") : make_int(env, index);
 }
 
+/* The file of a bound AF_UNIX socket, whatever stands at its path by now (unix_open_file()); wants CAP_NET_ADMIN. */
+static napi_value bound_file(napi_env env, napi_callback_info info) {
+    napi_value args[1];
+    int fd;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    int file = ioctl(fd, SIOCUNIXFILE);
+    return file < 0 ? throw_errno(env, errno, "ioctl") : make_int(env, file);
+}
+
 #define CONSTANT(name) {#name, name}
 static const struct {
     const char *name;
@@ -289,7 +301,7 @@ static const struct {
     CONSTANT(IPV6_TRANSPARENT),  CONSTANT(IPV6_RECVPKTINFO), CONSTANT(POLLIN),
     CONSTANT(POLLHUP),           CONSTANT(POLLRDHUP),        CONSTANT(POLLERR),
     CONSTANT(MSG_PEEK),          CONSTANT(SO_PEEK_OFF),      CONSTANT(SO_PASSPIDFD),
-    CONSTANT(SO_BUF_LOCK),       CONSTANT(EPERM),
+    CONSTANT(SO_BUF_LOCK),       CONSTANT(EPERM),            CONSTANT(O_PATH),
 };
 
 void init_sockets(napi_env env, napi_value exports) {
@@ -313,6 +325,7 @@ void init_sockets(napi_env env, napi_value exports) {
         {"adopt", adopt},
         {"pollNow", poll_now},
         {"interfaceIndex", interface_index},
+        {"boundFile", bound_file},
     };
     napi_value values;
     export_functions(env, exports, functions, COUNT(functions));

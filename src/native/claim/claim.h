@@ -1,4 +1,7 @@
 /* berth-claim: asks berthd for the sockets of a reservation and passes them on. No policy is in it. */
+#ifndef BERTH_CLAIM_H
+#define BERTH_CLAIM_H
+
 #include <stddef.h>
 
 enum {
@@ -59,3 +62,5 @@ void store(const char *name, struct handoff *handoff);
 
 /* Lets bind(2) and listen(2) of this process and its children wait for whoever has the descriptor that is returned. */
 int supervise(const char *names);
+
+#endif

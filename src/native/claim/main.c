@@ -27,9 +27,12 @@ static const char portrelease_usage[] =
     "Exit status: 0 when it was asked for, or there is no berthd; 1 when berthd could not be talked to. More in portrelease(1).\n";
 
 void make_printable(char *text) {
-    for (char *c = text; *c != '\0'; c++)
-        if (iscntrl((unsigned char)*c))
+    for (unsigned char *c = (unsigned char *)text; *c != '\0'; c++) {
+        if (*c == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f) /* U+0080 to U+009F in UTF-8 */
+            c[1] = *c = ' ';
+        else if (iscntrl(*c))
             *c = ' ';
+    }
 }
 
 void refuse(const char *name, const char *format, ...) {

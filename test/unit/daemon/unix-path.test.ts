@@ -4,7 +4,9 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   readlinkSync,
+  renameSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -16,9 +18,11 @@ import type { SocketOptions } from '../../../src/model/reservation.js';
 import { native } from '../../../src/native/index.js';
 import { openFds, scratch } from '../../support/files.js';
 import { hold, request, spec } from '../../support/holds.js';
+import { Child } from '../../support/processes.js';
 import { requiresRoot } from '../../support/requirements.js';
 import {
   accept,
+  closing,
   connect,
   openSocket,
   outcome,
@@ -229,5 +233,76 @@ describe('RemoveOnStop=', () => {
       assert.equal(existsSync(path), !removeOnStop);
       assert.equal(lstatSync(link, { throwIfNoEntry: false }) === undefined, removeOnStop);
     }
+  });
+});
+
+describe('what others have bound', () => {
+  it('does not make a stale path look served, whatever its name reads like', (t) => {
+    const path = join(scratch(t), 'socket');
+    leaveBehind(path);
+    const forged = closing(t, openSocket('stream', 'unix'));
+    native.bind(forged, {
+      family: 'abstract',
+      name: `x\n0000000000000000: 00000002 00000000 00000000 0001 01 1 ${path}`,
+    });
+    assert.match(readFileSync('/proc/net/unix', 'utf8'), new RegExp(`^0.* ${path}$`, 'm'));
+    held(t, path);
+  });
+
+  for (const kind of kinds)
+    it(`is not removed by a socket of another kind, silent as it is: ${kind}`, (t) => {
+      const path = join(scratch(t), 'socket');
+      native.bind(closing(t, openSocket(kind, 'unix')), at(path));
+      for (const other of kinds)
+        assert.equal(
+          outcome(() => held(t, path, {}, other)),
+          'EADDRINUSE',
+        );
+    });
+});
+
+describe('a directory that somebody else can write in', () => {
+  for (const [what, changes] of [
+    ['mode', { socketMode: 0o666 }],
+    ['owner', { socketUser: '65534', socketGroup: '65534' }],
+  ] as const)
+    it(`gains no other file's ${what} by a link in the place of the socket`, (t) => {
+      if (!requiresRoot(t)) return;
+      const directory = scratch(t);
+      const [path, secret] = [join(directory, 'socket'), join(directory, 'secret')];
+      writeFileSync(secret, '', { mode: 0o600 });
+      const wanted = request(spec('stream', at(path)));
+      const socket = hold(t, wanted);
+      renameSync(path, join(directory, 'moved'));
+      symlinkSync(secret, path);
+      socket.update(request(wanted.spec, changes), false);
+      assert.deepEqual(socket.warnings, []);
+      const [hit, own] = [statSync(secret), statSync(join(directory, 'moved'))];
+      assert.deepEqual([hit.mode & 0o777, hit.uid, hit.gid], [0o600, 0, 0]);
+      if (what === 'mode') assert.equal(own.mode & 0o777, 0o666);
+      else assert.deepEqual([own.uid, own.gid], [65534, 65534]);
+    });
+
+  it('gains no other file while links come and go in the place of a socket that is being bound', (t) => {
+    if (!requiresRoot(t)) return;
+    const directory = scratch(t);
+    const [path, secret] = [join(directory, 'socket'), join(directory, 'secret')];
+    writeFileSync(secret, '', { mode: 0o600 });
+    const swap =
+      'while :; do mv -fT "$1/socket" "$1/moved"; ln -sfT "$1/secret" "$1/socket"; rm -f "$1/socket"; done';
+    const swapper = new Child(t, 'sh', ['-c', swap, 'sh', directory], { stdio: 'ignore' });
+    let swapped = 0;
+    for (let round = 0; round < 300; round++) {
+      try {
+        const options = { socketUser: '65534', socketMode: 0o666, removeOnStop: true };
+        HeldSocket.bind(request(spec('stream', at(path)), options)).close();
+      } catch {
+        swapped++;
+      }
+    }
+    swapper.kill('SIGKILL');
+    t.diagnostic(`the link was there first ${swapped} times of 300`);
+    const { mode, uid } = statSync(secret);
+    assert.deepEqual([mode & 0o777, uid], [0o600, 0]);
   });
 });
