@@ -59,6 +59,20 @@ describe('berth watch', () => {
     assert.equal((await sees(child, 'reloaded')).count, 0);
   });
 
+  it('tells of a release, and that what was released is held again', async (t) => {
+    const [host, port] = [randomLoopback(), freePort()];
+    const berthd = await Berthd.start(t, {
+      a: `[Socket]\nListenStream=${host}:${port}\n[Reservation]\nHandoff=release\n`,
+    });
+    const child = await watch(t, berthd);
+    const expected = { reservation: 'a', socket: `tcp ${host}:${port}`, unit: 'a.service' };
+    assert.equal((await berthd.berth(['release', 'a'])).status, 0);
+    assertHas(await sees(child, 'released'), expected);
+    // Its unit does not run here, so it is taken back with the next look at the files.
+    assert.equal((await berthd.berth(['reload'])).status, 0);
+    assertHas(await sees(child, 'held'), expected);
+  });
+
   it('tells who has an address that is reserved, and when it is held in the end', async (t) => {
     const host = randomLoopback();
     const port = freePort();

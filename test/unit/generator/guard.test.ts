@@ -105,6 +105,15 @@ describe('berth-generator', () => {
     assert.deepEqual([machine.runs, machine.log], [0, []]);
   });
 
+  it('takes nothing for a directory that is no absolute path', () => {
+    for (const line of [[], ['--help'], ['out', 'out', 'out'], ['/a', '/b']]) {
+      const { status, stderr } = spawnSync(guard, line, { encoding: 'utf8' });
+      assert.equal(status, 2, line.join(' '));
+      assert.match(stderr, /run by systemd/);
+    }
+    assert.ok(!existsSync('--help'));
+  });
+
   it('starts it for a directive in a unit or a drop-in', (context) => {
     const directive = '[Socket]\nListenDatagramNoActivate=631\n';
     for (const file of ['usr/lib/systemd/system/cups.socket', 'etc/systemd/system/cups.socket.d/x.conf']) {
