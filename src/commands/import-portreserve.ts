@@ -1,8 +1,9 @@
 import { basename } from 'node:path';
 import { checkReservationName } from '../config/names.js';
+import { parsePortreserve, portreserveDirectory } from '../config/portreserve.js';
 import type { Services } from '../config/services.js';
 import { ReadError, type LinkedSource } from '../config/source.js';
-import { quote, ValueError } from '../config/values.js';
+import { ValueError } from '../config/values.js';
 import { commandsOf, daemonOfUnit } from '../generator/daemons.js';
 import { BerthError } from '../model/errors.js';
 import type { Mistake, Reservation, SocketSpec } from '../model/reservation.js';
@@ -11,9 +12,6 @@ import type { UnitSearch } from '../systemd/unit-search.js';
 import type { Imported, Skipped } from './import.js';
 import type { Proposal } from './proposal.js';
 import { suggestHandoff } from './suggest.js';
-
-/** Where portreserve has its files. */
-const directory = '/etc/portreserve';
 
 /** Proposals for files of portreserve(1), all of them where none is named. Throws BerthError. */
 export function importPortreserve(
@@ -28,7 +26,9 @@ export function importPortreserve(
   const mistakes: Mistake[] = [];
   for (const file of files.length > 0 ? files : list(source)) {
     const name = basename(file);
-    const owner = reserved.find((each) => each.name === name && !each.at.file.startsWith(`${directory}/`));
+    const owner = reserved.find(
+      (each) => each.name === name && !each.at.file.startsWith(`${portreserveDirectory}/`),
+    );
     if (owner !== undefined) {
       skipped.push({ what: file, reason: `'${name}' is reserved already (${owner.at.file})` });
       continue;
@@ -46,13 +46,13 @@ export function importPortreserve(
 function list(source: LinkedSource): string[] {
   try {
     return source
-      .list(directory)
+      .list(portreserveDirectory)
       .filter((name) => !/[.~]/.test(name))
       .sort()
-      .map((name) => `${directory}/${name}`);
+      .map((name) => `${portreserveDirectory}/${name}`);
   } catch (error) {
     if (!(error instanceof ReadError)) throw error;
-    throw new BerthError('Failed', `${directory} ${error.message}`);
+    throw new BerthError('Failed', `${portreserveDirectory} ${error.message}`);
   }
 }
 
@@ -61,27 +61,14 @@ function readFile(
   file: string,
   name: string,
   services: Services,
-): { sockets: SocketSpec[]; mistakes: Mistake[] } {
-  const mistakes: Mistake[] = [];
-  const attempt = (line: number, action: () => SocketSpec[]): SocketSpec[] => {
-    try {
-      return action();
-    } catch (error) {
-      if (!(error instanceof ValueError)) throw error;
-      mistakes.push({ file, line, key: '', message: error.message });
-      return [];
-    }
-  };
-  attempt(1, () => {
+): { sockets: readonly SocketSpec[]; mistakes: readonly Mistake[] } {
+  try {
     checkReservationName(name);
-    return [];
-  });
-  const lines = textOf(source, file).split('\n');
-  const sockets = lines.flatMap((text, index) => {
-    const word = text.replace(/#.*/, '').trim();
-    return word === '' ? [] : attempt(index + 1, () => socketsOf(word, { file, line: index + 1 }, services));
-  });
-  return { sockets, mistakes };
+  } catch (error) {
+    if (!(error instanceof ValueError)) throw error;
+    return { sockets: [], mistakes: [{ file, line: 1, key: '', message: error.message }] };
+  }
+  return parsePortreserve(file, textOf(source, file), services);
 }
 
 function textOf(source: LinkedSource, file: string): string {
@@ -93,22 +80,6 @@ function textOf(source: LinkedSource, file: string): string {
     if (!(error instanceof ReadError)) throw error;
     throw new BerthError('Failed', `${file} ${error.message}`);
   }
-}
-
-/** `SERVICE[/PROTOCOL]` or a number; both protocols when none is named, of those that the name has. */
-function socketsOf(word: string, at: SocketSpec['at'], services: Services): SocketSpec[] {
-  const [, name = '', protocol] = /^([^/]+)(?:\/(tcp|udp))?$/.exec(word) ?? [];
-  if (name === '') throw new ValueError(`${quote(word)} is not SERVICE, SERVICE/tcp or SERVICE/udp`);
-  const protocols = protocol === undefined ? ['tcp', 'udp'] : [protocol];
-  const sockets = protocols.flatMap((each): SocketSpec[] => {
-    const port = /^[0-9]+$/.test(name) ? Number(name) : services.port(name, each);
-    if (port === undefined) return [];
-    if (port < 1 || port > 65535) throw new ValueError(`${quote(name)} is not a port (1 to 65535)`);
-    const type = each === 'tcp' ? 'stream' : 'datagram';
-    return [{ type, address: { family: 'any', port }, listen: name, at }];
-  });
-  if (sockets.length === 0) throw new ValueError(`services(5) knows no ${quote(word)}`);
-  return sockets;
 }
 
 function propose(search: UnitSearch, file: string, name: string, all: readonly SocketSpec[]): Proposal {
@@ -132,7 +103,7 @@ function propose(search: UnitSearch, file: string, name: string, all: readonly S
         ]),
     ...unsafe.map(
       ({ listen }) =>
-        `For another Handoff=, move UDP ${listen} into a file of its own with Handoff=none: ${never?.because ?? ''}.`,
+        `For another Handoff=, move UDP ${serviceOf(listen)} into a file of its own with Handoff=none: ${never?.because ?? ''}.`,
     ),
   ];
   return {
@@ -140,10 +111,16 @@ function propose(search: UnitSearch, file: string, name: string, all: readonly S
     unit: `${name}.service`,
     comments: [`Proposed by berth import, from ${file}.`, ...reasons, ...hints],
     socket: all.map(
-      ({ type, listen }) => [type === 'stream' ? 'ListenStream' : 'ListenDatagram', listen] as const,
+      ({ type, listen }) =>
+        [type === 'stream' ? 'ListenStream' : 'ListenDatagram', serviceOf(listen)] as const,
     ),
     reservation: [['Handoff', handoff]],
   };
+}
+
+/** Without the protocol, which the key says. */
+function serviceOf(listen: string): string {
+  return listen.split('/', 1)[0] ?? '';
 }
 
 /** Where a unit asks for a release itself, as `FILE:LINE`. */

@@ -1,6 +1,7 @@
 import { closeSync, mkdirSync, openSync, unlinkSync, writeFileSync } from 'node:fs';
 import { diskBelow } from '../config/disk.js';
 import { defaultDirectories } from '../config/search.js';
+import { portreserveDirectory } from '../config/portreserve.js';
 import { parseServices, type Services } from '../config/services.js';
 import { ReadError } from '../config/source.js';
 import { loadReservations } from '../generator/reservations.js';
@@ -98,7 +99,7 @@ function reservedIn(
   directories: readonly string[],
   services: Services,
 ): readonly Reservation[] {
-  return loadReservations(search, directories, services).reservations;
+  return loadReservations(search, directories, services, portreserveDirectory).reservations;
 }
 
 function servicesOf({ source }: UnitSearch): Services {

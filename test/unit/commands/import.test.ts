@@ -66,7 +66,7 @@ describe('berth import portreserve', () => {
       err,
       "/srv/web:2: services(5) knows no 'nosuch'\n" +
         "/srv/web:3: '99999' is not a port (1 to 65535)\n" +
-        "/srv/web:4: 'ssh/sctp' is not SERVICE, SERVICE/tcp or SERVICE/udp\n",
+        "/srv/web:4: '/sctp' is neither /tcp nor /udp\n",
     );
   });
 
