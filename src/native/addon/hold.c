@@ -116,7 +116,7 @@ static void free_sharers(struct sharers *sharers) {
  * nothing shared, when it is not one. */
 static bool start_sharers(napi_env env, napi_value array, struct sharers *sharers, uid_t *uid) {
     uint32_t length;
-    size_t count;
+    size_t count = 0;
     *sharers = (struct sharers){0};
     if (napi_get_array_length(env, array, &length) != napi_ok) {
         throw_type(env, "an array of descriptors was expected");
