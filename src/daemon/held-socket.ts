@@ -6,6 +6,8 @@ import type { SocketOptions, SocketSpec } from '../model/reservation.js';
 import { describeSocket } from '../model/reservation.js';
 import { hasIpv6 } from './hold-request.js';
 import type { HoldRequest } from './hold-request.js';
+import { Rears } from './rears.js';
+import type { RearKeep } from './rears.js';
 import { applyBindOptions, applyOptions, kernelDefaults, unlockBuffers } from './options.js';
 import { bindPath, bindPathInstead, linkPath, removePath, updatePath } from './unix-path.js';
 
@@ -39,7 +41,7 @@ export class HeldSocket {
   /** Beside a datagram socket (native.guardDatagrams): whatever a service does to its duplicate, nobody else can bind. */
   #guard: number | undefined;
   /** Behind the datagram sockets of a program that binds by itself: see yieldTo. */
-  #rear: number | undefined;
+  #rears = new Rears(undefined);
   #ahead = false;
   /** What the kernel refused of its options, for the log. */
   readonly warnings: string[] = [];
@@ -68,15 +70,16 @@ export class HeldSocket {
       if (request.whileStopped === 'queue') held.#receive();
       return held;
     } catch (error) {
-      held.fds.forEach(closeSync);
+      held.#closeAll();
       throw error;
     }
   }
 
   /** Takes descriptors over that an earlier berthd bound by this request, in whatever state they are. */
-  static adopt(request: HoldRequest, fd: number, guard?: number): HeldSocket {
+  static adopt(request: HoldRequest, fd: number, guard?: number, rears?: RearKeep): HeldSocket {
     const held = new HeldSocket(request, undefined, () => fd);
     held.#guard = guard;
+    held.#rears = new Rears(rears);
     held.#watchOver();
     return held;
   }
@@ -103,9 +106,18 @@ export class HeldSocket {
     return this.#guard;
   }
 
+  /** What has to outlive berthd for its guards behind a program's sockets to do so, where it may have some. */
+  get rearKeep(): RearKeep | undefined {
+    return this.#rears.keep;
+  }
+
   /** All that stands on the address. */
   get fds(): number[] {
-    return [this.#fd, this.#guard, this.#rear].filter((fd) => fd !== undefined);
+    return [...this.#own, ...this.#rears.fds];
+  }
+
+  get #own(): number[] {
+    return [this.#fd, this.#guard].filter((fd) => fd !== undefined);
   }
 
   get inode(): number {
@@ -171,15 +183,16 @@ export class HeldSocket {
   /**
    * Of datagram sockets over IPv6 a program's has to come before the held ones in the kernel's list. So this one is made
    * deaf, and another one stands guard for it at the end of the list: against sockets that are bound to an interface, which
-   * a deaf one does not keep out. `program` has been bound beside them just now. Where nothing can be bound behind,
-   * because another socket of the program is in the way, there is no guard.
+   * a deaf one does not keep out. It outlives berthd, and there is one before the hold is deaf and before the last one
+   * goes. `program` has been bound beside them just now. Where nothing can be bound behind, because another socket of the
+   * program is in the way, there is no guard.
    */
   yieldTo(program: number): void {
     try {
       this.stepBehind(program);
     } catch {
       native.setDevice(this.#fd, -1);
-      this.#dropRear();
+      this.#rears.clear();
     }
   }
 
@@ -188,9 +201,9 @@ export class HeldSocket {
     const rear = this.#make((fd) => {
       native.bindBehind(fd, this.fds, program);
     });
+    this.#rears.add(rear);
     native.setDevice(this.#fd, -1);
-    this.#dropRear();
-    this.#rear = rear;
+    this.#rears.keepNewest();
     this.#ahead = false;
   }
 
@@ -214,16 +227,22 @@ export class HeldSocket {
   /** Closed to everybody, after a berthd that may have ended in the midst of a call of a program that still runs. */
   reseal(): void {
     this.#closeSharing();
-    if (this.#isDeaf) this.yieldTo(-1);
+    for (const fd of this.#rears.fds)
+      native.setOption(fd, constant('SOL_SOCKET'), constant('SO_REUSEPORT'), 0);
+    if (!this.#isDeaf) {
+      this.#rears.clear();
+      return;
+    }
+    try {
+      this.stepBehind();
+    } catch {
+      // The one of the earlier berthd stays: better too far ahead than none.
+      this.#ahead = true;
+    }
   }
 
   get #isDeaf(): boolean {
     return this.#isInet && !this.#isStream && native.isDeaf(this.#fd);
-  }
-
-  #dropRear(): void {
-    if (this.#rear !== undefined) closeSync(this.#rear);
-    this.#rear = undefined;
   }
 
   /** Whether it is lent at this moment. */
@@ -242,8 +261,9 @@ export class HeldSocket {
   rest(): void {
     this.#closeSharing();
     if (this.#isDeaf) native.setDevice(this.#fd, this.device);
-    this.#dropRear();
+    this.#rears.clear();
     this.#ahead = false;
+    this.#dismissKeep();
     if (!this.#isStream) this.#filter();
     else if (this.#request.whileStopped === 'queue') this.#receive();
     else this.#unlisten();
@@ -252,7 +272,7 @@ export class HeldSocket {
   /** Lets go of the address, for good. `keepPath` is for a path at which there is another socket by now. */
   close(keepPath = false): void {
     const { address } = this; // a closed descriptor could not be asked any more
-    this.fds.forEach(closeSync);
+    this.#closeAll();
     const { options } = this.#request;
     if (address.family === 'unix' && options.removeOnStop && !keepPath)
       removePath(address.path, options.symlinks);
@@ -347,11 +367,25 @@ export class HeldSocket {
   #watchOver(others: readonly number[] = []): void {
     if (this.#request.guarded) this.#guard ??= native.guardDatagrams(this.#fd, others);
     else this.#dismissGuard();
+    if (this.#request.yields && this.#rears.keep === undefined && this.#rears.fds.length === 0)
+      this.#rears = new Rears(Rears.makeKeep());
   }
 
   #dismissGuard(): void {
     if (this.#guard !== undefined) closeSync(this.#guard);
     this.#guard = undefined;
+  }
+
+  /** At rest only: a program may be there yet when the mode is another one already. */
+  #dismissKeep(): void {
+    if (this.#request.yields || this.#rears.keep === undefined) return;
+    this.#rears.close();
+    this.#rears = new Rears(undefined);
+  }
+
+  #closeAll(): void {
+    this.#own.forEach(closeSync);
+    this.#rears.close();
   }
 
   #receive(): void {
@@ -413,11 +447,12 @@ export class HeldSocket {
   /** A socket that cannot be revived: another one takes its place, of an IP address while it is still bound. */
   #replace(): void {
     if (this.#isInet) {
-      const before = this.fds;
-      this.#fd = this.#open(before);
+      const before = this.#own;
+      const beside = this.fds;
+      this.#fd = this.#open(beside);
       // The guard has to come after the hold (native.guardDatagrams), so another one replaces it, too.
       this.#guard = undefined;
-      this.#watchOver(before);
+      this.#watchOver(beside);
       before.forEach(closeSync);
     } else {
       const { family } = this.address;

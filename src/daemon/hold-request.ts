@@ -10,6 +10,8 @@ export interface HoldRequest {
   readonly whileStopped: WhileStopped;
   /** Whether a service gets it that might make its address shareable, which a datagram socket needs a guard against. */
   readonly guarded: boolean;
+  /** Whether a program's own datagram sockets may come before it in the kernel's list (HeldSocket.yieldTo). */
+  readonly yields: boolean;
 }
 
 export function holdRequests(reservation: Reservation): HoldRequest[] {
@@ -20,7 +22,8 @@ export function holdRequests(reservation: Reservation): HoldRequest[] {
   const handedOut = (handoff === 'store' || handoff === 'exec') && !options.reusePort;
   return specs.map((spec) => {
     const guarded = handedOut && spec.type === 'datagram' && 'port' in spec.address;
-    return { spec, options, whileStopped, guarded };
+    const yields = handoff === 'bind' && isDatagram6(spec);
+    return { spec, options, whileStopped, guarded, yields };
   });
 }
 
@@ -39,6 +42,10 @@ function split(spec: SocketSpec, { bindIPv6Only }: SocketOptions): SocketSpec[] 
     { ...spec, address: { family: 'inet6', host: '::', port, only: true } },
     { ...spec, address: { family: 'inet6', host: mappedAny, port } },
   ];
+}
+
+function isDatagram6({ type, address: { family } }: SocketSpec): boolean {
+  return type === 'datagram' && (family === 'any' || family === 'inet6');
 }
 
 /** Whether the kernel speaks IPv6. */

@@ -6,6 +6,7 @@ import { HeldSocket } from './held-socket.js';
 import { holdError, holdKey, holdRequests } from './hold-request.js';
 import type { HoldRequest } from './hold-request.js';
 import { overlaps, placeOf } from './overlap.js';
+import type { RearKeep } from './rears.js';
 import type { Stored } from './vault.js';
 
 /**
@@ -117,33 +118,35 @@ export class Table {
       ...stored.filter(({ standsIn }) => standsIn !== true),
       ...released.map((reservation): Stored => ({ reservation, fds: [] })),
     ].sort((a, b) => byName(a.reservation, b.reservation));
-    for (const { reservation: part, fds, guards, formerNames = [] } of parts) {
+    for (const { reservation: part, fds, guards, rears, formerNames = [] } of parts) {
       if (this.#entries.has(part.name)) continue;
       const reservation = wholes.get(part.name) ?? part;
-      const held = new Map<string, { fd: number; guard: number | undefined }[]>();
+      const held = new Map<string, Descriptors[]>();
       for (const [index, request] of holdRequests(part).entries()) {
         const fd = fds[index];
-        if (fd !== undefined) append(held, holdKey(request), { fd, guard: guards?.[index] });
+        if (fd !== undefined)
+          append(held, holdKey(request), { fd, guard: guards?.[index], rears: rears?.[index] });
       }
       const slots = slotsOf(reservation, shared, (request): Slot => {
         const found = held.get(holdKey(request))?.shift();
-        if (found !== undefined) return { request, socket: HeldSocket.adopt(request, found.fd, found.guard) };
+        if (found !== undefined) {
+          const { fd, guard, rears } = found;
+          return { request, socket: HeldSocket.adopt(request, fd, guard, rears) };
+        }
         return wholes.has(part.name) ? { request, released: changed } : { request };
       });
       // Of a shared socket there is a descriptor for each reservation that has it.
-      for (const { fd, guard } of [...held.values()].flat()) {
-        closeSync(fd);
-        if (guard !== undefined) closeSync(guard);
-      }
+      for (const { fd, guard, rears = [] } of [...held.values()].flat())
+        for (const each of [fd, guard, ...rears]) if (each !== undefined) closeSync(each);
       this.#entries.set(reservation.name, { reservation, slots, changed, formerNames });
     }
     this.#findReleased();
-    this.#standIns = stored.flatMap(({ reservation, fds, guards, standsIn }) => {
+    this.#standIns = stored.flatMap(({ reservation, fds, guards, rears, standsIn }) => {
       if (standsIn !== true) return [];
       return holdRequests(reservation).flatMap((request, index): StandIn[] => {
         const fd = fds[index];
         if (fd === undefined) return [];
-        return [{ reservation, socket: HeldSocket.adopt(request, fd, guards?.[index]) }];
+        return [{ reservation, socket: HeldSocket.adopt(request, fd, guards?.[index], rears?.[index]) }];
       });
     });
   }
@@ -326,6 +329,13 @@ export class Table {
   }
 }
 
+/** What the vault had of one socket. */
+interface Descriptors {
+  readonly fd: number;
+  readonly guard: number | undefined;
+  readonly rears: RearKeep | undefined;
+}
+
 /** The slots of portreserve's files, by what they hold. */
 type Shared = Map<string, Slot>;
 
@@ -374,6 +384,7 @@ function storedOf(
     reservation: { ...reservation, sockets: held.map(({ spec }) => spec) },
     fds: held.map(({ socket }) => socket.fd),
     guards: held.map(({ socket }) => socket.guard),
+    rears: held.map(({ socket }) => socket.rearKeep),
   };
 }
 

@@ -6,13 +6,14 @@ import { constant, maxFdsPerMessage, native } from '../native/index.js';
 import type { FdStore } from '../systemd/fd-store.js';
 import type { PassedFd } from '../systemd/listen-fds.js';
 import type { ProgramState } from './program.js';
+import type { RearKeep } from './rears.js';
 
 /**
  * All held sockets as undelivered messages in the queue of one AF_UNIX socket, which PID 1 keeps: they outlive berthd,
  * and PID 1, whose fd store grows quadratically, keeps one descriptor for any number of them (docs/design.md).
  *
  * Each packet is JSON with its descriptors: those of its entries' sockets, in order, with a guard behind the socket that has
- * one. An entry without options has those of the one before. The last ones may have no entries but
+ * one, and then the two ends for its guards behind a program's sockets. An entry without options has those of the one before. The last ones may have no entries but
  * parts of a text that is passed on with the sockets.
  */
 interface VaultPacket {
@@ -30,6 +31,8 @@ type PacketEntry = Omit<Reservation, 'options'> & {
   readonly options?: SocketOptions;
   /** Which of its sockets have a guard, counted from 0. */
   guarded?: number[];
+  /** Which have guards behind a program's sockets, or may have. */
+  yielding?: number[];
   readonly formerNames?: readonly string[];
   /** Which of the stand-ins this one is, counted from 1. Its name may be that of an entry. */
   readonly standIn?: number;
@@ -41,6 +44,7 @@ export interface Stored {
   readonly fds: readonly number[];
   /** Of the sockets that have one. */
   readonly guards?: readonly (number | undefined)[];
+  readonly rears?: readonly (RearKeep | undefined)[];
   readonly standsIn?: boolean;
   readonly formerNames?: readonly string[];
 }
@@ -59,6 +63,8 @@ export interface Recovered {
 }
 
 const formatVersion = 1;
+/** A socket, its guard, and both ends of RearKeep. */
+const maxFdsOfSocket = 4;
 /** The CRC-32 in front of each packet's JSON, in hexadecimal: what is damaged must not pass for something else. */
 const sumLength = 8;
 const namePrefix = 'vault-';
@@ -168,7 +174,7 @@ function packetsOf(reservations: readonly Stored[]): Contents[] {
   let optionsBefore = '';
   const packets = [current];
   let standIns = 0;
-  for (const { reservation, fds, guards, standsIn, formerNames } of reservations) {
+  for (const { reservation, fds, guards, rears, standsIn, formerNames } of reservations) {
     const { options, ...configured } = reservation;
     const others = {
       ...configured,
@@ -177,12 +183,13 @@ function packetsOf(reservations: readonly Stored[]): Contents[] {
     };
     const optionsText = JSON.stringify(options);
     let sockets: SocketSpec[] | undefined;
-    let entry: { guarded?: number[] } = {};
+    let entry: Pick<PacketEntry, 'guarded' | 'yielding'> = {};
     for (const [index, socket] of reservation.sockets.entries()) {
       const fd = fds[index];
       if (fd === undefined) throw new Error('every stored socket has a descriptor');
       const guard = guards?.[index];
-      if (current.fds.length + 2 > maxFdsPerMessage || bytes > maxPacketBytes) {
+      const ends = rears?.[index];
+      if (current.fds.length + maxFdsOfSocket > maxFdsPerMessage || bytes > maxPacketBytes) {
         packets.push((current = { entries: [], fds: [] }));
         bytes = 0;
         optionsBefore = '';
@@ -198,8 +205,9 @@ function packetsOf(reservations: readonly Stored[]): Contents[] {
         bytes += JSON.stringify(begun).length;
       }
       if (guard !== undefined) (entry.guarded ??= []).push(sockets.length);
+      if (ends !== undefined) (entry.yielding ??= []).push(sockets.length);
       sockets.push(socket);
-      current.fds.push(fd, ...(guard === undefined ? [] : [guard]));
+      current.fds.push(fd, ...(guard === undefined ? [] : [guard]), ...(ends ?? []));
       bytes += JSON.stringify(socket).length;
     }
   }
@@ -231,6 +239,7 @@ interface Found {
   readonly reservation: Reservation & { readonly sockets: SocketSpec[] };
   readonly fds: number[];
   readonly guards: (number | undefined)[];
+  readonly rears: (RearKeep | undefined)[];
   standsIn?: boolean;
   formerNames?: readonly string[];
 }
@@ -246,8 +255,9 @@ function read(vault: number): Recovered | undefined {
     const packet = received === undefined ? undefined : parse(received.data);
     if (received === undefined || packet?.index !== index || received.discarded) {
       received?.fds.forEach(closeSync);
-      for (const { fds, guards } of found.values())
-        for (const fd of [...fds, ...guards]) if (fd !== undefined) closeSync(fd);
+      for (const { fds, guards, rears } of found.values())
+        for (const fd of [...fds, ...guards, ...rears.flatMap((ends) => ends ?? [])])
+          if (fd !== undefined) closeSync(fd);
       if (programs !== undefined)
         [programs.journal, ...programs.programs.map(({ listener }) => listener)].forEach(closeSync);
       return undefined;
@@ -258,12 +268,12 @@ function read(vault: number): Recovered | undefined {
     for (const entry of packet.entries) {
       options = entry.options ?? options;
       if (options === undefined) throw new Error('the first entry of a packet has options');
-      const { standIn, guarded, formerNames, ...configured } = entry;
+      const { standIn, guarded, yielding, formerNames, ...configured } = entry;
       const key = standIn === undefined ? entry.name : `${standIn} ${entry.name}`; // a name has no blank
       let all = found.get(key);
       if (all === undefined) {
         const reservation = { ...configured, options, sockets: [] };
-        all = { reservation, fds: [], guards: [] };
+        all = { reservation, fds: [], guards: [], rears: [] };
         if (standIn !== undefined) all.standsIn = true;
         if (formerNames !== undefined) all.formerNames = formerNames;
         found.set(key, all);
@@ -274,6 +284,8 @@ function read(vault: number): Recovered | undefined {
         all.reservation.sockets.push(socket);
         all.fds.push(fd);
         all.guards.push(guarded?.includes(index) === true ? received.fds[next++] : undefined);
+        all.rears.push(yielding?.includes(index) === true ? endsAmong(received.fds, next) : undefined);
+        if (yielding?.includes(index) === true) next += 2;
       }
     }
     if (packet.programs !== undefined) programs = addPrograms(programs, packet.programs, received.fds);
@@ -281,6 +293,12 @@ function read(vault: number): Recovered | undefined {
     if (index === packet.total - 1)
       return { stored: [...found.values()], memory: memory === '' ? undefined : memory, programs };
   }
+}
+
+function endsAmong(fds: readonly number[], next: number): RearKeep {
+  const [reader, writer] = fds.slice(next, next + 2);
+  if (reader === undefined || writer === undefined) throw new Error('every queue of guards has two ends');
+  return [reader, writer];
 }
 
 function addPrograms(

@@ -97,8 +97,7 @@ labTest(`several processes, several sockets, over ${restarts} restarts`, async (
 });
 
 labTest('a service that is killed, and a berthd that is, leave everything as it was', async (t) => {
-  // Thieves on an interface are kept out of a datagram port by berthd's guard, which ends with berthd, while a program has it.
-  await withLab(t, waysLab(thievesFor(ways, '')), async (lab) => {
+  await withLab(t, waysLab(thievesFor(ways)), async (lab) => {
     const thieves = ['thief-prefork.service', 'thief-wildcards.service'];
     await lab.systemctl('start', ...thieves);
     const all = Object.entries<Supervised>(ways);

@@ -27,8 +27,9 @@ export function request(
   options: Partial<SocketOptions> = {},
   whileStopped: WhileStopped = 'refuse',
   guarded = false,
+  yields = false,
 ): HoldRequest {
-  return { spec: of, options: { ...defaultOptions, ...options }, whileStopped, guarded };
+  return { spec: of, options: { ...defaultOptions, ...options }, whileStopped, guarded, yields };
 }
 
 export function reservation(

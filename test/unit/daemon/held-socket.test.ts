@@ -620,3 +620,101 @@ describe('a datagram socket that a service is handed', () => {
     assert.deepEqual(openFds(), before);
   });
 });
+
+describe('a datagram socket beside which a program binds its own', () => {
+  const address = (port: number) => inet6('::1', port);
+
+  /** struct sockaddr_in6 of ::1. */
+  function bytes(port: number): Buffer {
+    const of = Buffer.alloc(28);
+    of.writeUInt16LE(constant('AF_INET6'), 0);
+    of.writeUInt16BE(port, 2);
+    of.writeUInt8(1, 23);
+    return of;
+  }
+
+  /** What berthd does for a program that has SO_REUSEADDR set, which lets others beside it that have it, too. */
+  function bindProgram(t: TestContext, held: HeldSocket, port: number): number {
+    const program = closing(t, openSocket('datagram', 'inet6'));
+    set(program, 'SO_REUSEADDR', true);
+    if (held.ahead) held.stepBehind();
+    assert.equal(native.bindFor(program, bytes(port), held.fds), 0);
+    held.fallAhead();
+    held.yieldTo(program);
+    return program;
+  }
+
+  function stealOnInterface(port: number): string {
+    const thief = openSocket('datagram', 'inet6');
+    try {
+      set(thief, 'SO_REUSEADDR', true);
+      native.setDevice(thief, native.interfaceIndex('lo'));
+      return outcome(() => {
+        native.bind(thief, address(port));
+      });
+    } finally {
+      closeSync(thief);
+    }
+  }
+
+  /** Keeps what the vault does, lets go of the rest as a berthd that is killed, and calls `meanwhile`. */
+  function killed(held: HeldSocket, meanwhile: () => void): HeldSocket {
+    const fd = native.duplicate(held.fd);
+    const [reader = -1, writer = -1] = (held.rearKeep ?? []).map((end) => native.duplicate(end));
+    held.close();
+    meanwhile();
+    return HeldSocket.adopt(held.request, fd, undefined, [reader, writer]);
+  }
+
+  it('keeps out who binds to an interface, also between two berthds', (t) => {
+    if (!requiresRoot(t)) return;
+    const before = openFds();
+    const port = freePort();
+    let held = HeldSocket.bind(request(spec('datagram', address(port)), {}, 'refuse', false, true));
+    t.after(() => {
+      held.close();
+      assert.equal(
+        openFds().size,
+        before.size + 1 + 3,
+        "the program's and three clients', which are closed later",
+      );
+    });
+    const closed = () => {
+      assert.equal(stealOnInterface(port), 'EADDRINUSE');
+      assert.deepEqual(steal('datagram', address(port)), []);
+    };
+    const program = bindProgram(t, held, port);
+    for (let life = 0; life < 3; life++) {
+      closed();
+      held = killed(held, closed);
+      closed();
+      held.reseal();
+      closed();
+      sendText(connect(t, 'datagram', address(port)), 'x');
+      assert.equal(receiveText(program), 'x');
+      assert.equal(held.fds.length, 2, 'the hold, and one behind the program');
+    }
+    held.rest();
+    assert.equal(held.fds.length, 1);
+    closed();
+  });
+
+  it('is closed whichever of two guards an earlier berthd was about to drop', (t) => {
+    if (!requiresRoot(t)) return;
+    const port = freePort();
+    let held = HeldSocket.bind(request(spec('datagram', address(port)), {}, 'refuse', false, true));
+    t.after(() => {
+      held.close();
+    });
+    const program = bindProgram(t, held, port);
+    const [, writer = -1] = held.rearKeep ?? [];
+    native.send(writer, Buffer.from('r'), [...held.fds.slice(1)]);
+    held = killed(held, () => undefined);
+    assert.equal(held.fds.length, 3);
+    held.reseal();
+    assert.equal(held.fds.length, 2);
+    assert.equal(stealOnInterface(port), 'EADDRINUSE');
+    sendText(connect(t, 'datagram', address(port)), 'x');
+    assert.equal(receiveText(program), 'x');
+  });
+});

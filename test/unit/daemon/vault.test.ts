@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { closeSync } from 'node:fs';
 import { describe, it, type TestContext } from 'node:test';
 import type { SocketSpec } from '../../../src/model/reservation.js';
+import { Rears } from '../../../src/daemon/rears.js';
 import { Table } from '../../../src/daemon/table.js';
 import { isVault, recover, Vault, type Stored } from '../../../src/daemon/vault.js';
 import { constant, native } from '../../../src/native/index.js';
@@ -58,8 +59,9 @@ function stored(name: string, sockets: number): Stored {
 }
 
 function closeAll(all: readonly Stored[]): void {
-  for (const { fds, guards = [] } of all)
-    for (const fd of [...fds, ...guards]) if (fd !== undefined) closeSync(fd);
+  for (const { fds, guards = [], rears = [] } of all)
+    for (const fd of [...fds, ...guards, ...rears.flatMap((ends) => ends ?? [])])
+      if (fd !== undefined) closeSync(fd);
 }
 
 function inodes(all: readonly Stored[]): number[][] {
@@ -134,6 +136,36 @@ describe('the vault', () => {
     assert.deepEqual(found.map(guardsOf), saved.map(guardsOf));
     closeAll(found);
     closeAll(saved);
+  });
+
+  it('keeps the ends of the queues behind a socket with it, and what is in them at any time', (t) => {
+    const before = openFds().size;
+    const store = manager(t);
+    const saved = [stored('one', 3), stored('many', 600)].map((each, which) => ({
+      ...each,
+      guards: each.fds.map((_, index) => (index % 3 === 1 ? openSocket('stream', 'inet') : undefined)),
+      rears: each.fds.map((_, index) =>
+        (index + which) % 2 === 1 ? native.socketpair(constant('SOCK_SEQPACKET')) : undefined,
+      ),
+    }));
+    new Vault(store, []).save(saved, undefined, undefined);
+    const rears = new Rears(saved[0]?.rears[1]);
+    const added = openSocket('datagram', 'inet');
+    const inode = native.inode(added);
+    rears.add(added);
+    rears.close();
+    closeAll(saved.map((each, which) => (which === 0 ? { ...each, rears: [] } : each)));
+    const { stored: found } = recover(store.pass());
+    const places = ({ rears: all = [] }: Stored) => all.map((ends) => ends !== undefined);
+    assert.deepEqual(found.map(places), saved.map(places));
+    const again = new Rears(found[0]?.rears?.[1]);
+    assert.deepEqual(
+      again.fds.map((fd) => native.inode(fd)),
+      [inode],
+    );
+    again.close();
+    closeAll(found.map((each, which) => (which === 0 ? { ...each, rears: [] } : each)));
+    assert.equal(openFds().size, before + 1, 'the one that the manager keeps');
   });
 
   it('can be read again: reading takes nothing out', (t) => {
