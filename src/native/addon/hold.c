@@ -6,7 +6,7 @@
  * listen(2) leaves a moment in which a thief with SO_REUSEADDR binds and listens first: measured, 5 thefts in 20,000
  * restarts, each of them lasting. So in that moment a second socket stands guard with SO_REUSEADDR off, and hold and
  * guard tolerate each other as sharing.c has it, where CAP_CHOWN allows it. With the guard: 0 in 20,000, no thief's
- * bind(2) ever succeeded.
+ * bind(2) ever succeeded. From the first handoff on a TCP socket has a lasting guard, which serves here, too.
  */
 #include <errno.h>
 #include <linux/filter.h>
