@@ -112,7 +112,7 @@ int main(int argc, char **argv) {
         argv += 3;
         argc -= 3;
     }
-    if (argc != 2 && argc != 4) {
+    if ((argc != 2 && argc != 4) || argv[1][0] != '/') {
         fputs("berth-generator is run by systemd: see berth-generator(8)\n", stderr);
         return 2;
     }

@@ -175,8 +175,8 @@ export class Claims {
     else if (cgroup !== undefined) this.#follow(reservation, [], { pid: peer.pid, unit: cgroup });
     else this.#await(reservation, peer);
     if (freed.length === 0) return;
-    const what = freed.map(({ request }) => describeSocket(request.spec)).join(', ');
-    this.#log.warning(`${name}: released ${what}, free for anybody until ${unit} has bound it`);
+    const socket = freed.map(({ request }) => describeSocket(request.spec)).join(', ');
+    this.#events.emit({ event: 'released', reservation: name, socket, unit });
     this.#unsettled = true;
   }
 
@@ -396,6 +396,15 @@ export class Claims {
     withReserve(() => {
       this.#table.takeBack([...free]);
     });
+    for (const { reservation, slots } of this.#table.entries())
+      for (const slot of slots)
+        if (free.has(slot) && slot.socket !== undefined)
+          this.#events.emit({
+            event: 'held',
+            reservation: reservation.name,
+            socket: slot.socket.describe(),
+            unit: reservation.unit,
+          });
     this.#effects.changed();
   }
 

@@ -27,6 +27,11 @@ const lines: Readonly<Partial<Record<WatchEvent['event'], [Level, (happening: Ha
     'warning',
     ({ reservation = '', socket = '', message = '' }) => `${reservation}: ${socket} ${message}; repaired`,
   ],
+  released: [
+    'warning',
+    ({ reservation = '', socket = '', unit = '' }) =>
+      `${reservation}: released ${socket}, free for anybody until ${unit} has bound it`,
+  ],
   failed: ['err', ({ reservation = '', message = '' }) => `${reservation}: ${message}`],
   taken: ['err', ({ reservation = '', message = '' }) => `${reservation}: ${message}`],
   reloaded: ['info', ({ message = '' }) => `Reloaded. ${message}`],

@@ -27,11 +27,11 @@ export async function exchange(
   again = false,
 ): Promise<Buffer> {
   checkPath(path);
-  const end = Date.now() + deadline;
+  const end = performance.now() + deadline;
   for (let attempts = 1; ;) {
     const attempt = new Exchange(path, request);
     if (attempt.connected) {
-      const packet = await attempt.answer(end - Date.now(), deadline);
+      const packet = await attempt.answer(end - performance.now(), deadline);
       if (packet !== undefined) return packet;
       if (!again || attempts++ === maxAttempts) throw failed(path, 'closed the connection without an answer');
       await new Promise((resolve) => setTimeout(resolve, retryEvery));
@@ -42,7 +42,7 @@ export async function exchange(
     if (reason !== 'EPROTOTYPE') {
       throw refusal(path, reason);
     }
-    if (Date.now() >= end) {
+    if (performance.now() >= end) {
       throw unreachable(path, `it accepted no connection within ${deadline / 1000} s`);
     }
     await new Promise((resolve) => setTimeout(resolve, retryEvery));

@@ -32,7 +32,7 @@ const takingMethods: readonly string[] = ['Supervise'];
 
 /** One peer: its request comes in, its answer goes out, and the connection is closed. */
 export class Connection {
-  readonly since = Date.now();
+  readonly since = performance.now();
   readonly #fd: number;
   readonly #events: ConnectionEvents;
   #watch: Watch | undefined;
@@ -167,7 +167,7 @@ export class Connection {
     try {
       if (this.#lost === 0 && native.send(this.#fd, packet, [])) return;
       if (this.#lost++ > 0) return;
-      this.#blockedSince = Date.now();
+      this.#blockedSince = performance.now();
       this.#wait(Readable | Writable);
     } catch (error) {
       this.#failed(error);

@@ -75,6 +75,7 @@ export const eventKinds = [
   'watching',
   'held',
   'dropped',
+  'released',
   'failed',
   'taken',
   'claimed',

@@ -99,7 +99,7 @@ export class ControlServer {
 
   #closeSilent(): void {
     const seconds = this.#options.peerTimeoutSec();
-    const deadline = Date.now() - seconds * 1000;
+    const deadline = performance.now() - seconds * 1000;
     for (const connection of this.#connections) {
       if (connection.since > deadline) break;
       const { waitingSince } = connection;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { root } from '../../support/processes.js';
 import { readDocument, rows, section } from './markdown.js';
@@ -19,6 +19,15 @@ function sourceOf(command: string): string | undefined {
   const run = scripts[script];
   assert.ok(run !== undefined, command);
   return sourceOf(run) ?? /\b(test\/\S+\.sh)/.exec(run)?.[1];
+}
+
+/** A test and what it imports of its own folder. */
+function textOf(source: string): string {
+  const text = readDocument(source);
+  const beside = [...text.matchAll(/from '\.\/([\w-]+)\.js'/g)].map(([, name = '']) =>
+    readDocument(join(dirname(source), `${name}.ts`)),
+  );
+  return [text, ...beside].join('\n');
 }
 
 const commands = [...promises, ...figures]
@@ -51,7 +60,7 @@ describe('docs/reliability.md', () => {
   it('sets what the tests read', () => {
     for (const command of commands) {
       const source = sourceOf(command) ?? '';
-      const text = command.includes('bench') ? readDocument('test/bench/race.ts') : readDocument(source);
+      const text = command.includes('bench') ? readDocument('test/bench/race.ts') : textOf(source);
       for (const [, variable = ''] of command.matchAll(/\b([A-Z_]+)=/g))
         assert.ok(text.includes(`'${variable}'`), `${variable} in ${command}`);
     }
@@ -64,9 +73,9 @@ describe('docs/reliability.md', () => {
       const [, variable = ''] = /\b(LAB_\w+|STORM_FAULTS|FUZZ_RUNS|RACE_RESTARTS)=/.exec(command) ?? [];
       if (variable === '') continue;
       const source = command.includes('bench') ? 'test/bench/race.ts' : (sourceOf(command) ?? '');
-      const [, value = ''] =
-        new RegExp(`env\\['${variable}'\\] \\?\\? ([\\d_]+)`).exec(readDocument(source)) ?? [];
-      const number = Number(value.replaceAll('_', '')).toLocaleString('en');
+      const [, value = '', runs = value] =
+        new RegExp(`env\\['${variable}'\\] \\?\\? ([\\d_]+)|runsOf\\(([\\d_]+)`).exec(textOf(source)) ?? [];
+      const number = Number(runs.replaceAll('_', '')).toLocaleString('en');
       assert.ok(byDefault.includes(number), `${variable} is ${number} by default: ${byDefault}`);
       compared++;
     }
