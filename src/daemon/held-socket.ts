@@ -418,7 +418,7 @@ export class HeldSocket {
       done.push('was shut down by the service and had to be replaced');
     }
     // While a stream listens nobody can bind beside it, and its connections have to inherit SO_REUSEADDR.
-    if (!this.#isStream || !this.listening) this.#closeSharing();
+    if (!this.#isStream || this.lent) this.#closeSharing();
     return done;
   }
 

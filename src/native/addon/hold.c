@@ -98,8 +98,10 @@ static napi_value listen_held(napi_env env, napi_callback_info info) {
     if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) || !get_int(env, args[1], &backlog) ||
         !get_int(env, args[2], &guard))
         return NULL;
-    int result = listen(fd, backlog);
-    if (result < 0 && errno == EADDRINUSE && get_socket_int(fd, SO_PROTOCOL) == IPPROTO_TCP)
+    /* The lasting guard is in the way of a plain listen(2). */
+    bool guarded = guard >= 0 && !get_socket_int(fd, SO_ACCEPTCONN);
+    int result = guarded ? -1 : listen(fd, backlog);
+    if (guarded || (result < 0 && errno == EADDRINUSE && get_socket_int(fd, SO_PROTOCOL) == IPPROTO_TCP))
         result = listen_guarded(fd, backlog, guard);
     if (result < 0)
         return throw_errno(env, errno, "listen");
