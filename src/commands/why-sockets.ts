@@ -59,25 +59,31 @@ const listening = 10;
 const idle = 7;
 const closings: readonly number[] = [4, 5, 6, 9, 11];
 
-/** The uid that berthd gives its sockets (NOBODYS_UID in src/native/addon/hold.c). */
-const berthsMark = 0xfffffff0;
+/** The uids that berthd gives its sockets, one to each: 0x80000000 to 0xbfffffff (LONELY in src/native/addon/sharing.c). */
+function isBerths({ uid, peer }: DiagSocket): boolean {
+  return uid >= 0x80000000 && uid < 0xc0000000 && peer === undefined;
+}
 
 /** A server has thousands of connections: of what is alike, no more is told one by one. */
 const maxEach = 8;
 
 /** Everything on the port in this network namespace and in the others that can be seen. */
-export function occupantsOf(wanted: Wanted, { byInode, silence }: Reservations): Occupants {
+export function occupantsOf(wanted: Wanted, { byInode }: Reservations): Occupants {
   const { protocol, port, host } = wanted;
   const unseen: string[] = [];
   const all = seesAllProcesses();
-  const sockets = diagnose(wanted, unseen);
+  const found = diagnose(wanted, unseen);
+  const places = new Set(found.filter(({ inode }) => byInode.has(inode)).map(placeOf));
+  // Beside what berthd tells of there are its guards, which are nobody's business.
+  const sockets = found.filter(
+    (socket) => byInode.has(socket.inode) || !isBerths(socket) || !places.has(placeOf(socket)),
+  );
   const owners = processesWithSockets(sockets.map(({ inode }) => inode).filter((inode) => inode !== 0));
   const served = protocol === 'tcp' && sockets.some(({ state }) => state === listening);
 
   const kindOf = (socket: DiagSocket): Kind => {
-    const { inode, state, uid, peer } = socket;
-    if (byInode.has(inode) || (uid === berthsMark && silence !== undefined && peer === undefined))
-      return 'held';
+    const { inode, state, peer } = socket;
+    if (byInode.has(inode) || isBerths(socket)) return 'held';
     if (protocol === 'tcp' && inode === 0 && closings.includes(state)) return 'closing';
     if (served && peer !== undefined) return 'connection';
     if (!owners.has(inode)) return process.geteuid?.() === 0 ? 'kernel' : 'hidden';
@@ -154,6 +160,11 @@ function summarize(occupants: readonly Occupant[]): Occupant[] {
     if (first === undefined || alike.length <= maxEach) return alike;
     return [{ ...first, peer: 'several', count: alike.length }];
   });
+}
+
+/** A guard of an IPv4 datagram socket is on the mapped address. */
+function placeOf({ address }: DiagSocket): string {
+  return describe(address).replace(/^\[::ffff:(.*)\]/, '$1');
 }
 
 function describe(address: BoundAddress): string {

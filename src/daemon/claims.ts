@@ -35,6 +35,8 @@ interface Claimant extends ClaimantInfo {
 export interface ClaimEffects {
   /** Other sockets are held than before, or fewer. */
   changed(): void;
+  /** Other guards stand than before. The next berthd could make them anew, so this may wait to be stored. */
+  guarded(): void;
   /** Resolves when nobody has the sockets any more that were closed before changed(), not even the service manager. */
   settled(): Promise<void>;
 }
@@ -106,9 +108,11 @@ export class Claims {
     }
     const inodes = (): string => slots.map(({ socket }) => socket?.inode).join();
     const before = inodes();
+    const guardsBefore = guardsOf(slots.map(({ socket }) => socket));
     const sockets = this.#hold(slots);
     this.#makeReady(reservation.name, sockets, mode);
     if (inodes() !== before) this.#effects.changed();
+    else if (guardsOf(slots.map(({ socket }) => socket)) !== guardsBefore) this.#effects.guarded();
     this.#follow(reservation, sockets, peer);
     this.#events.emit({
       event: 'claimed',
@@ -241,8 +245,16 @@ export class Claims {
       for (const pid of pids) this.#followProcess(reservation, sockets, pid);
       const handed = !['none', 'release', 'bind'].includes(reservation.handoff);
       if (!this.inUse(reservation.name) && handed) this.#followUnit(reservation, sockets);
-      if (!this.inUse(reservation.name)) this.#rest(reservation.name, sockets);
+      if (this.inUse(reservation.name)) this.#standGuard(sockets);
+      else this.#rest(reservation.name, sockets);
     }
+  }
+
+  /** A berthd that ended before its guard was stored, or one without guards, has left a service without. */
+  #standGuard(sockets: readonly HeldSocket[]): void {
+    const before = guardsOf(sockets);
+    for (const socket of sockets) socket.standGuard();
+    if (guardsOf(sockets) !== before) this.#effects.guarded();
   }
 
   /** Stops following the claimants of reservations that are no longer there. */
@@ -406,6 +418,11 @@ export class Claims {
       }
     }
   }
+}
+
+/** To be compared with those of another moment. */
+function guardsOf(sockets: readonly (HeldSocket | undefined)[]): string {
+  return sockets.map((socket) => socket?.guard).join();
 }
 
 function isReleased({ released }: Slot): boolean {

@@ -88,20 +88,22 @@ export class Daemon {
 
   constructor(options: DaemonOptions) {
     this.#options = options;
+    const saveSoon = (): void => {
+      this.#saveTimer ??= setTimeout(() => {
+        this.#save();
+      }, saveDelayMs);
+    };
     this.#events = new Events(options.log);
     const effects = {
       changed: () => {
         this.#afterHolding();
         this.#save();
       },
+      guarded: saveSoon,
       settled: () => options.vault?.store.settled() ?? Promise.resolve(),
     };
     this.#claims = new Claims(this.#table, options.log, effects, this.#events);
-    this.#programs = new Programs(this.#table, this.#claims, options.log, () => {
-      this.#saveTimer ??= setTimeout(() => {
-        this.#save();
-      }, saveDelayMs);
-    });
+    this.#programs = new Programs(this.#table, this.#claims, options.log, saveSoon);
     this.#vault = options.vault && new Vault(options.vault.store, options.vault.passed);
   }
 

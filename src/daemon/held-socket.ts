@@ -38,7 +38,10 @@ export class HeldSocket {
   #address: BoundAddress | undefined;
   #fd: number;
   #inode: number;
-  /** Beside a datagram socket (native.guardDatagrams): whatever a service does to its duplicate, nobody else can bind. */
+  /**
+   * Beside what services are handed (native.guardDatagrams, guardStream): whatever they do to their duplicates, nobody else
+   * can bind. A TCP socket has one from its first handoff on.
+   */
   #guard: number | undefined;
   /** Behind the datagram sockets of a program that binds by itself: see yieldTo. */
   #rears = new Rears(undefined);
@@ -161,10 +164,18 @@ export class HeldSocket {
    */
   handOver(): string[] {
     const repaired = this.#repair();
-    this.#watchOver();
+    this.standGuard();
     native.setBlocking(this.#fd);
     this.#receive();
     return repaired;
+  }
+
+  /** Before a service has the socket, or once berthd knows that one does. Where there can be no guard there is none. */
+  standGuard(others: readonly number[] = []): void {
+    if (!this.#request.guarded) return;
+    this.#guard ??= this.#isStream
+      ? native.guardStream(this.#fd, others)
+      : native.guardDatagrams(this.#fd, others);
   }
 
   /**
@@ -363,10 +374,10 @@ export class HeldSocket {
     }
   }
 
-  /** Has a guard where one is due and can be had, and none where not. `others` are sockets of ours on the address. */
+  /** Has a guard where one is due already and can be had, and none where not. `others` are sockets of ours on the address. */
   #watchOver(others: readonly number[] = []): void {
-    if (this.#request.guarded) this.#guard ??= native.guardDatagrams(this.#fd, others);
-    else this.#dismissGuard();
+    if (!this.#request.guarded) this.#dismissGuard();
+    else if (!this.#isStream) this.standGuard(others);
     if (this.#request.yields && this.#rears.keep === undefined && this.#rears.fds.length === 0)
       this.#rears = new Rears(Rears.makeKeep());
   }
@@ -389,7 +400,7 @@ export class HeldSocket {
   }
 
   #receive(): void {
-    if (this.#isStream) native.listenHeld(this.#fd, this.#backlog);
+    if (this.#isStream) native.listenHeld(this.#fd, this.#backlog, this.#guard ?? -1);
     else native.detachDrop(this.#fd);
   }
 
@@ -440,7 +451,8 @@ export class HeldSocket {
       this.#replace();
       done.push('was shut down by the service and had to be replaced');
     }
-    if (!this.#isStream) this.#closeSharing();
+    // While a stream listens nobody can bind beside it, and its connections have to inherit SO_REUSEADDR.
+    if (!this.#isStream || this.lent) this.#closeSharing();
     return done;
   }
 
@@ -451,7 +463,9 @@ export class HeldSocket {
       const beside = this.fds;
       this.#fd = this.#open(beside);
       // The guard has to come after the hold (native.guardDatagrams), so another one replaces it, too.
+      const guarded = this.#guard !== undefined;
       this.#guard = undefined;
+      if (guarded && this.#isStream) this.standGuard(beside);
       this.#watchOver(beside);
       before.forEach(closeSync);
     } else {

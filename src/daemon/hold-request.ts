@@ -8,7 +8,7 @@ export interface HoldRequest {
   readonly spec: SocketSpec;
   readonly options: SocketOptions;
   readonly whileStopped: WhileStopped;
-  /** Whether a service gets it that might make its address shareable, which a datagram socket needs a guard against. */
+  /** Whether a service gets it that might make its address shareable, which it needs a guard against. */
   readonly guarded: boolean;
   /** Whether a program's own datagram sockets may come before it in the kernel's list (HeldSocket.yieldTo). */
   readonly yields: boolean;
@@ -21,10 +21,15 @@ export function holdRequests(reservation: Reservation): HoldRequest[] {
   // In the other modes services bind beside it, or there are none.
   const handedOut = (handoff === 'store' || handoff === 'exec') && !options.reusePort;
   return specs.map((spec) => {
-    const guarded = handedOut && spec.type === 'datagram' && 'port' in spec.address;
+    const guarded = handedOut && 'port' in spec.address && guardable(spec);
     const yields = handoff === 'bind' && isDatagram6(spec);
     return { spec, options, whileStopped, guarded, yields };
   });
+}
+
+/** Guards are for what can be taken back to bound and shareable: datagram sockets, and TCP by shutdown(2). */
+function guardable({ type, protocol }: SocketSpec): boolean {
+  return type === 'datagram' || (type === 'stream' && (protocol === undefined || protocol === 'tcp'));
 }
 
 /**

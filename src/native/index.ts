@@ -102,14 +102,19 @@ export interface Native {
   bindBeside(fd: number, address: BoundAddress, siblings: readonly number[]): void;
   /** A socket that keeps others from an address while SO_REUSEADDR is set on `fd`; undefined where that cannot be. */
   guardDatagrams(fd: number, siblings: readonly number[]): number | undefined;
+  /** The same beside a TCP socket, for when the service shuts its duplicate down. */
+  guardStream(fd: number, siblings: readonly number[]): number | undefined;
   /** Lets no uid's sockets share the port by SO_REUSEPORT, where berthd may do that: see src/native/addon/hold.c. */
   disown(fd: number): void;
   connect(fd: number, address: BoundAddress): void;
   /** Undoes a connect(2), and on TCP that does not listen a shutdown(2); true when there was something to undo. */
   disconnect(fd: number): boolean;
   listen(fd: number, backlog: number): void;
-  /** Makes a held socket listen, leaving no moment in which somebody else could: see src/native/addon/hold.c. */
-  listenHeld(fd: number, backlog: number): void;
+  /**
+   * Makes a held socket listen, leaving no moment in which somebody else could: see src/native/addon/hold.c. `guard` is
+   * its guardStream, or -1.
+   */
+  listenHeld(fd: number, backlog: number, guard: number): void;
   shutdownRead(fd: number): void;
   accept(fd: number): number | undefined;
   getsockname(fd: number): BoundAddress;

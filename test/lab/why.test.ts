@@ -96,7 +96,12 @@ labTest('berth why tells who has a port, in eight situations', async (t) => {
   const options = {
     name: 'why',
     units: { ...staged, 'web.service': '[Service]\nExecStart=/bin/sleep 1000\n' },
-    files: reservations({ web: reservation(['ListenStream=631', 'ListenDatagram=631'], ['Handoff=exec']) }),
+    files: reservations({
+      web: reservation(
+        ['ListenStream=631', 'ListenDatagram=631', 'ListenDatagram=127.0.0.1:632'],
+        ['Handoff=exec'],
+      ),
+    }),
   };
   await withLab(t, options, async (lab) => {
     const situation = (name: string, body: (t: TestContext) => Promise<void>): Promise<void> =>
@@ -114,6 +119,22 @@ labTest('berth why tells who has a port, in eight situations', async (t) => {
       const { first, text } = await tell(lab, 'ipp/tcp');
       assert.equal(first, 'tcp 631 (ipp): held by berth for web.service');
       assert.match(text, /→ berth status web/);
+    });
+
+    await situation('held by berth, whose guards are not told of', async () => {
+      await lab.text(['berth-claim', 'web', '--', '/bin/true']);
+      for (const [port, address] of [
+        ['631/tcp', '[::]:631'],
+        ['631/udp', '[::]:631'],
+        ['632/udp', '127.0.0.1:632'],
+      ] as const) {
+        const { verdict, occupants } = await ask(lab, port);
+        assert.equal(verdict, 'held');
+        assert.deepEqual(
+          occupants.map((occupant) => [occupant.kind, occupant.address, occupant.reservation]),
+          [['held', address, 'web']],
+        );
+      }
     });
 
     await situation('a listener, with pid, command, unit, user and since', async () => {

@@ -107,6 +107,9 @@ export function canBind(kind: Kind, address: BoundAddress): boolean {
   }
 }
 
+/** How many descriptors berthd has more for a TCP socket that it has handed out once: a guard, which wants CAP_CHOWN. */
+export const guardOf = process.geteuid?.() === 0 ? 1 : 0;
+
 /** How a thief makes itself shareable before it binds. */
 const disguises: readonly (readonly string[])[] = [
   [],

@@ -6,7 +6,7 @@
  * listen(2) leaves a moment in which a thief with SO_REUSEADDR binds and listens first: measured, 5 thefts in 20,000
  * restarts, each of them lasting. So in that moment a second socket stands guard with SO_REUSEADDR off, and hold and
  * guard tolerate each other as sharing.c has it, where CAP_CHOWN allows it. With the guard: 0 in 20,000, no thief's
- * bind(2) ever succeeded.
+ * bind(2) ever succeeded. From the first handoff on a TCP socket has a lasting guard, which serves here, too.
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -47,6 +47,7 @@ static int close_failed(int guard) {
     return -1;
 }
 
+/* A guard of a held TCP socket, bound beside it and closed to everybody. It never listens, so nothing comes to it. */
 static int make_guard(int fd, uid_t uid) {
     struct address address = {.length = sizeof address.storage};
     if (getsockname(fd, (struct sockaddr *)&address.storage, &address.length) < 0)
@@ -63,12 +64,15 @@ static int make_guard(int fd, uid_t uid) {
     return guard;
 }
 
-/* Listens beside connections that are still open, behind a guard. 0, or -1 with errno; the hold is as before then. */
-static int listen_guarded(int fd, int backlog) {
-    struct sharing sharing;
+/* Listens beside connections that are still open, behind its lasting guard, or one for the moment (-1). 0, or -1 with
+ * errno; the hold is as before then. */
+static int listen_guarded(int fd, int backlog, int lasting) {
+    struct sharing sharing, company;
     uid_t uid = lonely_uid(fd);
     start_sharing(&sharing, fd, uid);
-    int guard = make_guard(fd, uid);
+    if (lasting >= 0)
+        start_sharing(&company, lasting, uid);
+    int guard = lasting >= 0 ? lasting : make_guard(fd, uid);
     int result = -1, error = errno;
     if (guard >= 0) {
         set_socket_int(fd, SO_REUSEADDR, 1);
@@ -77,22 +81,28 @@ static int listen_guarded(int fd, int backlog) {
         if (result < 0)
             set_socket_int(fd, SO_REUSEADDR, 0);
     }
+    if (lasting >= 0)
+        stop_sharing(&company);
     stop_sharing(&sharing);
-    if (guard >= 0)
+    if (lasting < 0 && guard >= 0)
         close(guard);
     errno = error;
     return result;
 }
 
-/* listenHeld(fd, backlog): a held stream socket listens from here on, or goes on listening with a new backlog. */
+/* listenHeld(fd, backlog, guard): a held stream socket listens from here on, or goes on listening with a new backlog.
+ * `guard` is its lasting one, or -1. */
 static napi_value listen_held(napi_env env, napi_callback_info info) {
-    napi_value args[2];
-    int fd, backlog;
-    if (!get_args(env, info, 2, args) || !get_int(env, args[0], &fd) || !get_int(env, args[1], &backlog))
+    napi_value args[3];
+    int fd, backlog, guard;
+    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) || !get_int(env, args[1], &backlog) ||
+        !get_int(env, args[2], &guard))
         return NULL;
-    int result = listen(fd, backlog);
-    if (result < 0 && errno == EADDRINUSE && get_socket_int(fd, SO_PROTOCOL) == IPPROTO_TCP)
-        result = listen_guarded(fd, backlog);
+    /* The lasting guard is in the way of a plain listen(2). */
+    bool guarded = guard >= 0 && !get_socket_int(fd, SO_ACCEPTCONN);
+    int result = guarded ? -1 : listen(fd, backlog);
+    if (guarded || (result < 0 && errno == EADDRINUSE && get_socket_int(fd, SO_PROTOCOL) == IPPROTO_TCP))
+        result = listen_guarded(fd, backlog, guard);
     if (result < 0)
         return throw_errno(env, errno, "listen");
     /* While it listens nobody can bind beside it either way; its accepted connections inherit this and need it. */
@@ -199,11 +209,16 @@ static int make_datagram_guard(int fd, uid_t uid) {
     return guard;
 }
 
-/* guardDatagrams(fd, siblings): a second socket on the address of a held datagram socket, to be kept beside it: with it
- * nobody can bind there although the service has SO_REUSEADDR set on its duplicate of the hold, and with it on the hold
- * (unbound does). It receives nothing. `siblings` are other sockets of ours that are on the address. Undefined where the
- * kernel or the lack of CAP_CHOWN or CAP_NET_RAW forbids it, or somebody else is there already. */
-static napi_value guard_datagrams(napi_env env, napi_callback_info info) {
+/* The same of a held TCP socket. */
+static int make_stream_guard(int fd, uid_t uid) {
+    int guard = make_guard(fd, uid);
+    if (guard >= 0)
+        set_socket_int(guard, SO_REUSEPORT, 0);
+    return guard;
+}
+
+/* The hold is disowned first: without CAP_CHOWN not even a moment of sharing comes to pass. */
+static napi_value keep_guard(napi_env env, napi_callback_info info, int (*make)(int fd, uid_t uid)) {
     struct sharers siblings;
     struct sharing sharing;
     napi_value args[2];
@@ -211,13 +226,29 @@ static napi_value guard_datagrams(napi_env env, napi_callback_info info) {
     if (!get_args(env, info, 2, args) || !get_int(env, args[0], &fd))
         return NULL;
     uid_t uid = lonely_uid(fd);
+    if (fchown(fd, uid, (gid_t)-1) < 0)
+        return make_undefined(env);
     if (!start_sharers(env, args[1], &siblings, &uid))
         return NULL;
     if (start_sharing(&sharing, fd, uid))
-        guard = make_datagram_guard(fd, uid);
+        guard = make(fd, uid);
     stop_sharing(&sharing);
     free_sharers(&siblings);
     return guard < 0 ? make_undefined(env) : make_int(env, guard);
+}
+
+/* guardDatagrams(fd, siblings): a second socket on the address of a held datagram socket, to be kept beside it: with it
+ * nobody can bind there although the service has SO_REUSEADDR set on its duplicate of the hold, and with it on the hold
+ * (unbound does). It receives nothing. `siblings` are other sockets of ours that are on the address. Undefined where the
+ * kernel or the lack of CAP_CHOWN or CAP_NET_RAW forbids it, or somebody else is there already. */
+static napi_value guard_datagrams(napi_env env, napi_callback_info info) {
+    return keep_guard(env, info, make_datagram_guard);
+}
+
+/* guardStream(fd, siblings): the same beside a held TCP socket. While that listens nobody else can bind, but with
+ * shutdown(2) a service takes its duplicate, and with it the hold, back to bound, with SO_REUSEADDR on (dovecot does). */
+static napi_value guard_stream(napi_env env, napi_callback_info info) {
+    return keep_guard(env, info, make_stream_guard);
 }
 
 /* disown(fd): from here on the socket's uid is its own and nobody's, where CAP_CHOWN allows it. A service can set
@@ -240,6 +271,7 @@ void init_hold(napi_env env, napi_value exports) {
         {"listenHeld", listen_held},
         {"bindBeside", bind_beside},
         {"guardDatagrams", guard_datagrams},
+        {"guardStream", guard_stream},
         {"disown", disown},
     };
     export_functions(env, exports, functions, COUNT(functions));

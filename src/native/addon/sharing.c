@@ -54,12 +54,15 @@ uid_t company_uid(uid_t lonely) {
 bool start_sharing(struct sharing *sharing, int fd, uid_t uid) {
     struct stat status;
     *sharing = (struct sharing){.fd = fd, .reuse_port = get_socket_int(fd, SO_REUSEPORT)};
-    if (fstat(fd, &status) == 0 && fchown(fd, uid, (gid_t)-1) == 0) {
+    bool known = fstat(fd, &status) == 0;
+    /* A held socket and its guard have it for good, and fchown(2) is what costs most here. */
+    bool has_it = known && status.st_uid == uid;
+    if (known && !has_it && fchown(fd, uid, (gid_t)-1) == 0) {
         sharing->owner = status.st_uid;
         sharing->chowned = true;
     }
     set_socket_int(fd, SO_REUSEPORT, 1);
-    return sharing->chowned;
+    return has_it || sharing->chowned;
 }
 
 void stop_sharing(const struct sharing *sharing) {

@@ -718,3 +718,131 @@ describe('a datagram socket beside which a program binds its own', () => {
     assert.equal(receiveText(program), 'x');
   });
 });
+
+describe('a TCP socket that a service is handed', () => {
+  const shapes: [string, Address, BoundAddress, BoundAddress][] = [
+    ['all addresses', any(0), inet6('::', 0), inet('127.0.0.1', 0)],
+    ['an IPv4 address', inet('127.0.0.1', 0), inet('127.0.0.1', 0), inet('127.0.0.1', 0)],
+    ['all IPv4 addresses', inet('0.0.0.0', 0), inet('0.0.0.0', 0), inet('127.0.0.1', 0)],
+    ['an IPv6 address', inet6('::1', 0), inet6('::1', 0), inet6('::1', 0)],
+  ];
+
+  /** The socket of a service that shuts its duplicate down, with a connection open: SO_REUSEADDR stays on. */
+  function shutDown(t: TestContext, held: HeldSocket, address: BoundAddress): number {
+    converse(t, held, address);
+    const duplicate = closing(t, native.duplicate(held.fd));
+    native.adopt(duplicate);
+    native.shutdownRead(duplicate);
+    assert.equal(held.listening, false);
+    assert.equal(get(held.fd, 'SO_REUSEADDR'), 1);
+    return duplicate;
+  }
+
+  for (const [name, shape, bound, target] of shapes) {
+    for (const whileStopped of ['refuse', 'queue'] as const) {
+      it(`stays closed on ${name} when the service shuts it down, WhileStopped=${whileStopped}`, (t) => {
+        if (!requiresRoot(t)) return;
+        const port = freePort();
+        const at = { ...bound, port };
+        const to = { ...target, port };
+        const held = hold(t, request(spec('stream', { ...shape, port } as Address), {}, whileStopped, true));
+        const { inode } = held;
+        assert.equal(held.guard, undefined, 'not before it is handed out');
+        held.handOver();
+        const { guard } = held;
+        assert.notEqual(guard, undefined);
+        for (let start = 0; start < 3; start++) {
+          const duplicate = shutDown(t, held, to);
+          assert.deepEqual(steal('stream', at), []);
+          assert.deepEqual(steal('stream', inet6('::', port)), []);
+          assert.equal(
+            outcome(() => {
+              native.listen(duplicate, 16);
+            }),
+            'EADDRINUSE',
+            'the guard is in the way of the service as well',
+          );
+          // A second claim before the first has ended, and the next start.
+          if (start === 1) held.rest();
+          assert.deepEqual(steal('stream', at), []);
+          held.handOver();
+          assert.equal(held.listening, true);
+          assert.equal(get(held.fd, 'SO_REUSEADDR'), 1);
+          assert.equal(get(held.fd, 'SO_REUSEPORT'), 0);
+          assert.deepEqual(steal('stream', at), []);
+        }
+        assert.equal(held.inode, inode);
+        assert.equal(held.guard, guard);
+      });
+    }
+  }
+
+  it('may listen again with another backlog', (t) => {
+    if (!requiresRoot(t)) return;
+    const address = inet(randomLoopback(), freePort());
+    const held = hold(t, request(spec('stream', address), {}, 'refuse', true));
+    held.handOver();
+    native.listen(held.fd, 16);
+    converse(t, held, address);
+    assert.deepEqual(steal('stream', address), []);
+  });
+
+  it('is guarded by the next berthd when it is in use, and its guard goes with it', (t) => {
+    if (!requiresRoot(t)) return;
+    const address = inet(randomLoopback(), freePort());
+    const wanted = request(spec('stream', address), {}, 'refuse', true);
+    const before = openFds();
+    const old = HeldSocket.bind({ ...wanted, guarded: false });
+    old.handOver();
+    const held = HeldSocket.adopt(wanted, old.fd);
+    assert.equal(held.guard, undefined, 'nobody knows yet whether it is in use');
+    native.shutdownRead(held.fd);
+    assert.notDeepEqual(steal('stream', address), []);
+    held.standGuard();
+    assert.notEqual(held.guard, undefined);
+    assert.deepEqual(steal('stream', address), []);
+    held.close();
+    assert.deepEqual(openFds(), before);
+  });
+
+  it('listens with the guard that an earlier berthd put up, and without one that is no longer due', (t) => {
+    if (!requiresRoot(t)) return;
+    const address = inet(randomLoopback(), freePort());
+    const wanted = request(spec('stream', address), {}, 'refuse', true);
+    const old = HeldSocket.bind(wanted);
+    old.handOver();
+    converse(t, old, address);
+    const held = HeldSocket.adopt(wanted, old.fd, old.guard);
+    t.after(() => {
+      held.close();
+    });
+    held.rest();
+    held.handOver();
+    converse(t, held, address);
+    held.rest();
+    held.update({ ...wanted, guarded: false }, false);
+    assert.equal(held.guard, undefined);
+    held.handOver();
+    converse(t, held, address);
+  });
+
+  it('has another guard when it has to be replaced', (t) => {
+    if (!requiresRoot(t)) return;
+    const address = inet(randomLoopback(), freePort());
+    const held = hold(t, request(spec('stream', address), {}, 'refuse', true));
+    held.handOver();
+    native.attachDrop(held.fd);
+    native.setOption(held.fd, constant('SOL_SOCKET'), 44, 1); // SO_LOCK_FILTER
+    assert.match(held.handOver().join(), /replaced/);
+    assert.notEqual(held.guard, undefined);
+    shutDown(t, held, address);
+    assert.deepEqual(steal('stream', address), []);
+  });
+
+  it('has no guard where nobody is handed it', (t) => {
+    const address = inet(randomLoopback(), freePort());
+    const held = hold(t, request(spec('stream', address), {}, 'refuse', false));
+    held.handOver();
+    assert.equal(held.guard, undefined);
+  });
+});

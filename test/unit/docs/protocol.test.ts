@@ -52,6 +52,7 @@ function answerTo(method: string): Answer {
 async function claimed(handoff: Handoff, form: ClaimForm): Promise<string> {
   const claims = new Claims(new Table(), new Log(), {
     changed: () => undefined,
+    guarded: () => undefined,
     settled: () => Promise.resolve(),
   });
   const name = 'x';

@@ -51,7 +51,7 @@ describe('listenHeld', () => {
     const address = inet(randomLoopback(), freePort());
     const fd = bound(t, 'stream', address);
     const before = sharing(fd);
-    native.listenHeld(fd, 16);
+    native.listenHeld(fd, 16, -1);
     const client = connect(t, 'stream', address);
     const server = accept(t, fd);
     unlisten(fd);
@@ -63,7 +63,7 @@ describe('listenHeld', () => {
       'a plain listen(2) cannot',
     );
     const fds = openFds();
-    native.listenHeld(fd, 16);
+    native.listenHeld(fd, 16, -1);
     assert.deepEqual(openFds(), fds, 'the guard is gone');
     assert.deepEqual(sharing(fd), { ...before, reuseAddr: 1 });
     sendText(client, 'still there');
@@ -75,9 +75,9 @@ describe('listenHeld', () => {
   it('changes nothing but the backlog of a socket that listens', (t) => {
     const address = inet6('::', freePort());
     const fd = bound(t, 'stream', address);
-    native.listenHeld(fd, 1);
+    native.listenHeld(fd, 1, -1);
     connect(t, 'stream', inet(randomLoopback(), address.port));
-    native.listenHeld(fd, 64);
+    native.listenHeld(fd, 64, -1);
     accept(t, fd);
   });
 
@@ -95,7 +95,7 @@ describe('listenHeld', () => {
     const fds = openFds();
     assert.equal(
       outcome(() => {
-        native.listenHeld(fd, 1);
+        native.listenHeld(fd, 1, -1);
       }),
       'EADDRINUSE',
     );
@@ -109,12 +109,12 @@ describe('listenHeld', () => {
     const address = inet6('::1', freePort());
     native.bind(fd, address);
     for (let round = 0; round < 3; round++) {
-      native.listenHeld(fd, 16);
+      native.listenHeld(fd, 16, -1);
       connect(t, 'stream', address);
       accept(t, fd);
       unlisten(fd);
     }
-    native.listenHeld(fd, 16);
+    native.listenHeld(fd, 16, -1);
     connect(t, 'stream', address);
   });
 
@@ -123,7 +123,7 @@ describe('listenHeld', () => {
     const address = inet6('::', freePort());
     const fd = bound(t, 'stream', address);
     const target = inet(randomLoopback(), address.port);
-    native.listenHeld(fd, 64);
+    native.listenHeld(fd, 64, -1);
     const attempts = inEveryDisguise('stream', ['0.0.0.0', '::', target.host]);
     const thieves = [
       await startThief(t, address.port, attempts),
@@ -138,7 +138,7 @@ describe('listenHeld', () => {
         accept(t, fd);
       }
       unlisten(fd);
-      native.listenHeld(fd, 64);
+      native.listenHeld(fd, 64, -1);
     }
     for (const thief of thieves) {
       const loot = await thief.stop();
