@@ -5,7 +5,16 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, before, type TestContext } from 'node:test';
 import { makePackage, makePackageOfVersion, makeSimplePackage } from '../support/deb.js';
-import { askPeer, inodesOf, peer, peerAt, reservation, reservations, statusOf } from './claims.js';
+import {
+  askPeer,
+  failureToAsk,
+  inodesOf,
+  peer,
+  peerAt,
+  reservation,
+  reservations,
+  statusOf,
+} from './claims.js';
 import { withLab, type Lab, type LabOptions } from './lab.js';
 import { labTest, whyNoLab } from './requirements.js';
 import { askThief, thiefAtBoot } from './thief.js';
@@ -249,10 +258,20 @@ labTest('takes the place of portreserve, whose files stay', async (t) => {
     '/root/portreserve.deb': portreserve,
     '/root/needs-portreserve.deb': needy,
   };
-  await withLab(t, { ...options, programs }, async (lab) => {
+  const units = {
+    ...options.units,
+    // As it was written for portreserve.
+    'cups.service': `[Service]
+Type=notify
+ExecStartPre=-/sbin/portrelease cups
+ExecStart=${peer} serve --bind :: 631 --notify
+`,
+  };
+  await withLab(t, { ...options, units, programs }, async (lab) => {
     await provideNode(lab);
     await dpkg(lab, '--install', '/root/portreserve.deb', '/root/needs-portreserve.deb');
     await lab.write('/etc/portreserve/cups', 'ipp\n');
+    await lab.systemctl('start', 'cups.service');
     // As apt does it, without its question.
     await dpkg(lab, '--auto-deconfigure', '--install', `/root/${basename(directory.current)}`);
     assert.match(await dpkg(lab, '--status', 'portreserve'), /^Status: \w+ ok config-files$/m);
@@ -261,6 +280,21 @@ labTest('takes the place of portreserve, whose files stay', async (t) => {
     assert.equal(await dpkg(lab, '--audit'), '');
     assert.equal(await lab.text(['cat', '/etc/portreserve/ipp', '/etc/portreserve/cups']), 'ipp/tcp\nipp');
     assert.equal((await statusOf(lab, 'web')).state, 'held');
+
+    // Nothing else is edited. What runs goes on; from its next stop on the port is held whenever it does not have it.
+    assert.ok((await askPeer(lab, 'tcp', '127.0.0.1', 631)).pid > 0);
+    for (let round = 0; round < 3; round++) {
+      await lab.systemctl('stop', 'cups.service');
+      const held = async () => (await statusOf(lab, 'cups')).state === 'held' || undefined;
+      await lab.until('631 to be held', held);
+      assert.equal(await failureToAsk(lab, 'tcp', '127.0.0.1', 631), 'ECONNREFUSED');
+      const thief = await lab.run([peer, 'pass', 'tcp', '::', '631', 'true'], { allowFail: true });
+      assert.match(thief.stderr, /EADDRINUSE/);
+      await lab.systemctl('start', 'cups.service');
+      assert.equal((await statusOf(lab, 'cups')).state, 'released');
+      for (const protocol of ['tcp', 'udp'] as const)
+        assert.ok((await askPeer(lab, protocol, '127.0.0.1', 631)).pid > 0);
+    }
   });
 });
 
