@@ -10,14 +10,16 @@
 
 #include "claim.h"
 
-enum { FIRST_FD = 3 }; /* SD_LISTEN_FDS_START */
+enum { FIRST_FD = 3 /* SD_LISTEN_FDS_START */, MAX_INHERITED = 1 << 30 };
 
 /* How many descriptors systemd passed to this very process, from the unit's own .socket: they stay in front. */
 static size_t inherited_fds(void) {
     const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
     if (pid == NULL || count == NULL || getenv("LISTEN_FDNAMES") == NULL || strtol(pid, NULL, 10) != getpid())
         return 0;
-    return strtoul(count, NULL, 10);
+    /* More than there can be leaves no place for another one (dup2(2): EBADF). */
+    unsigned long inherited = strtoul(count, NULL, 10);
+    return inherited < MAX_INHERITED ? inherited : MAX_INHERITED;
 }
 
 /* Ascending order means that a target is never a descriptor that still waits for its own move. */
