@@ -11,6 +11,7 @@ import type { ClaimMode, Replies, Reply } from '../protocol/replies.js';
 import { findUnitCgroup, firstProcessIn, unitOfProcess } from '../systemd/cgroup.js';
 import type { UnitCgroup } from '../systemd/cgroup.js';
 import { commandOf, processesWithSockets } from '../systemd/processes.js';
+import { modeOf, wrongForm, type ClaimForm } from './claim-mode.js';
 import { withReserve } from './descriptor-reserve.js';
 import type { HeldSocket } from './held-socket.js';
 import { Events } from './events.js';
@@ -20,10 +21,6 @@ import { superviseCgroup, superviseProcess, superviseUnit } from './supervise.js
 import type { Supervision } from './supervise.js';
 import type { ProgramState } from './program.js';
 import type { Entry, Slot, Table } from './table.js';
-
-/** `exec` runs a command with the sockets; `unit` stands in ExecStartPre= and does what Handoff= says. */
-export const claimForms = ['exec', 'unit'] as const;
-export type ClaimForm = (typeof claimForms)[number];
 
 interface Claimant extends ClaimantInfo {
   readonly supervision: Supervision | undefined;
@@ -427,26 +424,4 @@ function guardsOf(sockets: readonly (HeldSocket | undefined)[]): string {
 
 function isReleased({ released }: Slot): boolean {
   return released !== undefined;
-}
-
-/** What a claim of this form gets of this reservation. Throws with what to do instead when it gets nothing. */
-function modeOf(reservation: Reservation, form: ClaimForm): ClaimMode {
-  const { handoff } = reservation;
-  if (handoff === 'release') return 'release';
-  if (form === 'exec' && (handoff === 'exec' || handoff === 'store')) return 'exec';
-  if (form === 'unit' && (handoff === 'store' || handoff === 'lend')) return handoff;
-  throw wrongForm(reservation);
-}
-
-/** Which command the unit should have instead. */
-function wrongForm({ name, handoff, unit }: Reservation): BerthError {
-  if (handoff === 'none') return new BerthError('Denied', `'${name}' is held for nobody (Handoff=none)`);
-  const instead = {
-    store: `ExecStartPre=+berth-claim ${name}`,
-    exec: `ExecStart=berth-claim ${name} -- COMMAND`,
-    bind: `ExecStart=berth-claim --bind ${name} -- COMMAND`,
-    lend: `ExecStartPre=+berth-claim ${name}`,
-    release: `ExecStartPre=+berth-claim ${name}`,
-  }[handoff];
-  return new BerthError('Failed', `'${name}' has Handoff=${handoff}: ${unit} needs ${instead}`);
 }
