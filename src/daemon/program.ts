@@ -68,7 +68,13 @@ function endpointsOf(sockets: readonly HeldSocket[], netns: bigint): HeldEndpoin
 }
 
 function fdsOf(found: readonly HeldEndpoint[]): number[] {
-  return found.flatMap(({ socket }) => socket.fds);
+  const fds: number[] = [];
+  for (const { socket } of found) for (const fd of socket.fds) fds.push(fd);
+  return fds;
+}
+
+function isBound({ name }: SocketFacts): boolean {
+  return name.length >= 4 && name.readUInt16BE(2) !== 0;
 }
 
 function isDatagram6({ domain, type }: SocketFacts): boolean {
@@ -256,9 +262,9 @@ export class Program {
     const held = this.#heldOn(address.port);
     const found = this.#covering(call, facts, address, held);
     if (found === undefined) return leaveIt;
-    const has = parseAddress(facts.name, facts.domain);
-    if (has !== undefined && has.port !== 0) {
-      const done = call.begun && has.port === address.port && has.host === address.host;
+    if (isBound(facts)) {
+      const has = parseAddress(facts.name, facts.domain);
+      const done = call.begun && has?.port === address.port && has.host === address.host;
       if (!done) return leaveIt;
     } else {
       if (isDatagram6(facts)) this.#stepBehind(held);
