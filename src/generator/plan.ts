@@ -138,6 +138,14 @@ function planUnit(
       ...plan,
       notes: [`${id} is masked (${found.file ?? ''}): the sockets are held, and nobody gets them`],
     };
+  // Its units are what the sockets are for, and not the manager itself, which a wrapped command would hand them to.
+  if (id.startsWith('user@'))
+    return {
+      ...plan,
+      notes: [
+        `${id} is a user's own manager, whose units claim ${plan.reservations.join(', ')} by a command of their own`,
+      ],
+    };
   const made = found.state === 'missing' ? quadlets.read(id) : undefined;
   const unit = made ?? readUnit(search, found);
   const notes: string[] = [];

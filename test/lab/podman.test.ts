@@ -88,6 +88,36 @@ async function assertKept(lab: Lab): Promise<void> {
   assert.ok(after.attempts > before.attempts + 100);
 }
 
+/** The same container as a unit of the user's own manager, with the command line that the guide names. */
+async function assertOfUsersManager(lab: Lab): Promise<void> {
+  const uid = await lab.text('id -u web');
+  const unit = fileOf('/etc/systemd/system/container.service')
+    .replace('User=web\n', '')
+    .replace(
+      'ExecStart=/usr/bin/podman run',
+      'ExecStart=/usr/bin/berth-claim container -- /usr/bin/podman run',
+    );
+  const settings = `\n[Reservation]\nService=user@${uid}.service\nHandoff=exec\n`;
+  await lab.write('/etc/berth/container.conf', fileOf('/etc/berth/container.conf') + settings);
+  await lab.run('rm /etc/systemd/system/container.service');
+  await lab.write('/etc/systemd/user/container.service', unit);
+  const inodes = await inodesOf(lab, 'container');
+  await lab.run('berth reload && systemctl daemon-reload');
+  assert.doesNotMatch(await lab.text('berth generate'), /berth-claim/);
+  const manager = { user: 'web', env: { XDG_RUNTIME_DIR: `/run/user/${uid}`, HOME: '/home/web' } };
+  await lab.run('systemctl --user daemon-reload', manager);
+  for (let round = 0; round < 2; round++) {
+    await lab.run('systemctl --user start container.service', manager);
+    await answers(lab);
+    assert.deepEqual(await inodesOf(lab, 'container'), inodes);
+    await lab.run('systemctl --user stop container.service', manager);
+    await lab.until('the socket to be at rest', async () =>
+      (await statusOf(lab, 'container')).state === 'held' ? true : undefined,
+    );
+    assert.equal(await failureToAsk(lab, 'tcp', '127.0.0.1', 80), 'ECONNREFUSED');
+  }
+}
+
 labTest("the guide's container, an ordinary user's with the real podman, keeps port 80", async (t) => {
   const own = {
     packages: ['podman', 'crun', 'uidmap', 'dbus-user-session', 'curl', 'python3'],
@@ -108,6 +138,8 @@ labTest("the guide's container, an ordinary user's with the real podman, keeps p
       await lab.text(['readlink', '/proc/1/ns/net']),
       'it has a network of its own',
     );
+    await lab.systemctl('stop', 'container.service');
+    await assertOfUsersManager(lab);
   });
 });
 
