@@ -136,6 +136,11 @@ export class Program {
     return this.#listener;
   }
 
+  /** A look at one of its calls has not ended. */
+  get looking(): boolean {
+    return this.#lookingSince !== undefined;
+  }
+
   /** Serves the call that an earlier berthd received and did not answer, if it is of this program. */
   recall(): void {
     const call = recallCall(this.#listener);
@@ -151,7 +156,7 @@ export class Program {
 
   #wake(): void {
     if (!this.#open) return;
-    if (this.#lookingSince !== undefined) {
+    if (this.looking) {
       if ((native.pollNow(this.#listener) & constant('POLLHUP')) !== 0) this.#end();
       return;
     }
