@@ -116,7 +116,10 @@ export class HeldSocket {
 
   /** All that stands on the address. */
   get fds(): number[] {
-    return [...this.#own, ...this.#rears.fds];
+    const fds = this.#rears.fds;
+    if (this.#guard !== undefined) fds.unshift(this.#guard);
+    fds.unshift(this.#fd);
+    return fds;
   }
 
   get #own(): number[] {
