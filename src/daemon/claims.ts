@@ -41,7 +41,7 @@ export interface ClaimEffects {
 /** What a claimant is followed by: its unit's cgroup, or its own process. `takePidfd` gives the pidfd away. */
 interface Follower {
   readonly pid: number;
-  readonly unit?: UnitCgroup;
+  readonly unit?: UnitCgroup | undefined;
   readonly takePidfd?: () => number;
 }
 
