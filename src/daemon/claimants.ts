@@ -88,10 +88,13 @@ export class Claimants {
     }
   }
 
-  /** The reservation's own unit is followed as a whole, anybody else (root at a shell) as a process. */
+  /**
+   * The reservation's own unit is followed as a whole, anybody else (root at a shell) as a process; so is a user's manager,
+   * which runs on when that one of its units has stopped.
+   */
   follow(reservation: Reservation, sockets: readonly HeldSocket[], follower: Follower): void {
     const { name, unit, handoff } = reservation;
-    const cgroup = follower.unit?.unit === unit ? follower.unit : undefined;
+    const cgroup = follower.unit?.unit === unit && !unit.startsWith('user@') ? follower.unit : undefined;
     const key = cgroup === undefined ? String(follower.pid) : unit;
     const present = this.#claimants.get(name)?.get(key);
     if (cgroup === undefined && present !== undefined && isFollowed(present, follower, sockets)) {

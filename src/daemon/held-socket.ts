@@ -385,8 +385,12 @@ export class HeldSocket {
   #watchOver(others: readonly number[] = []): void {
     if (!this.#request.guarded) this.#dismissGuard();
     else if (!this.#isStream) this.standGuard(others);
-    if (this.#request.yields && this.#rears.keep === undefined && this.#rears.fds.length === 0)
-      this.#rears = new Rears(Rears.makeKeep());
+    if (!this.#request.yields || this.#rears.keep !== undefined || this.#rears.fds.length > 0) return;
+    this.#rears = new Rears(Rears.makeKeep());
+    if (this.#rears.keep === undefined)
+      this.warnings.push(
+        `${this.describe()}: there are no descriptors to spare for what guards it beside a program: that ends with berthd`,
+      );
   }
 
   #dismissGuard(): void {

@@ -8,7 +8,9 @@ NAPI_MODULE_INIT() {
     init_requests(env, exports);
     init_readiness(env, exports);
     init_peers(env, exports);
+    init_facts(env, exports);
     init_seccomp(env, exports);
+    init_look(env, exports);
     init_processes(env, exports);
     init_watch(env, exports);
     init_diag(env, exports);

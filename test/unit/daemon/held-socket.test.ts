@@ -676,7 +676,7 @@ describe('a datagram socket beside which a program binds its own', () => {
     const program = closing(t, openSocket('datagram', 'inet6'));
     set(program, 'SO_REUSEADDR', true);
     if (held.ahead) held.stepBehind();
-    assert.equal(native.bindFor(program, bytes(port), held.fds), 0);
+    assert.equal(native.bindFor(-1, program, bytes(port), held.fds), 0);
     held.fallAhead();
     held.yieldTo(program);
     return program;
