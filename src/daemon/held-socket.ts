@@ -46,6 +46,8 @@ export class HeldSocket {
   /** Behind the datagram sockets of a program that binds by itself: see yieldTo. */
   #rears = new Rears(undefined);
   #ahead = false;
+  /** Of a TCP socket: what native.readiness said when it had been handed over by its present settings. */
+  #handedAs: number | undefined;
   /** What the kernel refused of its options, for the log. */
   readonly warnings: string[] = [];
 
@@ -146,6 +148,7 @@ export class HeldSocket {
   update(request: HoldRequest, inUse: boolean): void {
     const before = this.#request;
     this.#request = request;
+    this.#handedAs = undefined;
     if (JSON.stringify(before) === JSON.stringify(request)) return;
     const { options } = request;
     this.#watchOver();
@@ -166,10 +169,14 @@ export class HeldSocket {
    * block as systemd's passed sockets do. Returns what had to be repaired. Throws when it cannot be made ready.
    */
   handOver(): string[] {
+    if (this.#handedAs !== undefined && native.readiness(this.#fd) === this.#handedAs) return [];
     const repaired = this.#repair();
     this.standGuard();
     native.setBlocking(this.#fd);
     this.#receive();
+    // Without its guard there is another try each time.
+    const complete = !this.#request.guarded || this.#guard !== undefined;
+    this.#handedAs = complete && this.#isTcp ? native.readiness(this.#fd) : undefined;
     return repaired;
   }
 
