@@ -447,7 +447,8 @@ describe('arguments', () => {
     const calls = native as unknown as Record<string, (...values: unknown[]) => unknown>;
     const before = openFds().size;
     for (const [name, call] of Object.entries(calls)) {
-      if (typeof call !== 'function') continue;
+      // lookSignal takes none, and what it opens stays open.
+      if (typeof call !== 'function' || name === 'lookSignal') continue;
       assert.throws(() => call(), TypeError, `${name}()`);
       assert.throws(() => call({}, {}, {}, {}), TypeError, `${name}({}, …)`);
     }
