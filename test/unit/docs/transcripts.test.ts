@@ -99,12 +99,12 @@ describe('what README.md shows of a run', () => {
 function rowOf(line: string): Row {
   const [what = '', figure = '', p10, p90, count, goal] = line.trim().split(/\s{2,}/);
   const [median, unit = ''] = figure.split(' ');
-  const target = /^at most (\S+):/.exec(goal ?? '')?.[1];
+  const [, bound, limit] = /^at (most|least) (\S+):/.exec(goal ?? '') ?? [];
   return {
     what,
     unit: unit as Row['unit'],
     figure: { median: numberOf(median), p10: numberOf(p10), p90: numberOf(p90), count: numberOf(count) },
-    ...(target === undefined ? {} : { target: Number(target) }),
+    ...(limit === undefined ? {} : { [bound === 'most' ? 'target' : 'least']: Number(limit) }),
   };
 }
 
