@@ -10,7 +10,8 @@ import { claimReply } from '../protocol/replies.js';
 import type { ClaimMode, Replies, Reply } from '../protocol/replies.js';
 import { findUnitCgroup, firstProcessIn, unitOfProcess } from '../systemd/cgroup.js';
 import type { UnitCgroup } from '../systemd/cgroup.js';
-import { commandOf, processesWithSockets } from '../systemd/processes.js';
+import { commandOf } from '../systemd/processes.js';
+import { findAwake } from './awake.js';
 import { modeOf, wrongForm, type ClaimForm } from './claim-mode.js';
 import { withReserve } from './descriptor-reserve.js';
 import type { HeldSocket } from './held-socket.js';
@@ -86,7 +87,7 @@ export class Claims {
 
   /** The reservations of which a socket is released, and the names of those that have claimants. */
   get released(): { readonly reservations: Reservation[]; readonly claimed: string[] } {
-    const entries = [...this.#table.entries()].filter(({ slots }) => slots.some(isReleased));
+    const entries = [...this.#table.opened()].filter(({ slots }) => slots.some(isReleased));
     const reservations = entries.map(({ reservation }) => reservation);
     return {
       reservations,
@@ -222,23 +223,7 @@ export class Claims {
   }
 
   #findHolders(): void {
-    const inodes: number[] = [];
-    for (const { socket } of this.#table.slots()) if (socket !== undefined) inodes.push(socket.inode);
-    const standIns = this.#table.standIns.map(({ reservation, socket }) => ({
-      reservation,
-      slots: [{ socket }],
-    }));
-    for (const { socket } of this.#table.standIns) inodes.push(socket.inode);
-    if (inodes.length === 0) return;
-    const owners = processesWithSockets(inodes, process.pid);
-    for (const { reservation, slots } of [...this.#table.entries(), ...standIns]) {
-      // Nearly all of them, as a rule: they are left alone. A loan does not show in the hold.
-      const lends = reservation.handoff === 'lend';
-      if (!lends && slots.every(({ socket }) => socket?.resting === true && !owners.has(socket.inode)))
-        continue;
-      const sockets = slots.flatMap(({ socket }) => socket ?? []);
-      const pids = new Set(sockets.flatMap(({ inode }) => owners.get(inode) ?? []));
-      pids.delete(1);
+    for (const { reservation, sockets, pids } of findAwake(this.#table)) {
       for (const pid of pids) this.#followProcess(reservation, sockets, pid);
       const handed = !['none', 'release', 'bind'].includes(reservation.handoff);
       if (!this.inUse(reservation.name) && handed) this.#followUnit(reservation, sockets);
@@ -393,7 +378,7 @@ export class Claims {
     withReserve(() => {
       this.#table.takeBack([...free]);
     });
-    for (const { reservation, slots } of this.#table.entries())
+    for (const { reservation, slots } of this.#table.opened())
       for (const slot of slots)
         if (free.has(slot) && slot.socket !== undefined)
           this.#events.emit({

@@ -266,8 +266,7 @@ export class Daemon {
   }
 
   #guard(): void {
-    const reservations = [...this.#table.entries()].map(({ reservation }) => reservation);
-    this.#options.guards?.apply(this.#settings, reservations);
+    this.#options.guards?.apply(this.#settings, this.#table.reservations());
   }
 
   /** Tells whether anything may have come since it was read last: a file changes the directory that it is in. */
@@ -344,7 +343,7 @@ export class Daemon {
     let missing = false;
     clearTimeout(this.#retryTimer);
     this.#forgetObstacles();
-    for (const { reservation, slots } of this.#table.entries()) {
+    for (const { reservation, slots } of this.#table.opened()) {
       for (const slot of slots) {
         for (const warning of slot.socket?.warnings.splice(0) ?? [])
           log.warning(`${reservation.name}: ${warning}`);
