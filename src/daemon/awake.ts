@@ -1,6 +1,7 @@
 import type { Reservation } from '../model/reservation.js';
 import { native } from '../native/index.js';
 import { processesWithSockets } from '../systemd/processes.js';
+import type { Entry } from './entry.js';
 import type { HeldSocket } from './held-socket.js';
 import type { Table } from './table.js';
 
@@ -13,27 +14,29 @@ interface Awake {
 
 /** Of all that an earlier berthd held, what is not plainly at rest: as a rule little of it. */
 export function findAwake(table: Table): Awake[] {
-  const packed = [...table.entries()].filter((entry) => entry.packed !== undefined);
+  const packed: Entry[] = [];
+  const fds: number[] = [];
+  for (const entry of table.entries()) {
+    for (const fd of entry.packed?.descriptors ?? []) {
+      packed.push(entry);
+      fds.push(fd);
+    }
+  }
   const opened = [
     ...table.opened(),
     ...table.standIns.map(({ reservation, socket }) => ({ reservation, slots: [{ socket }] })),
   ];
-  const fds = packed.flatMap((entry) => entry.packed?.fds ?? []);
   // A guard is as its socket is at rest: it shares with nobody and does not listen.
-  const states = native.socketStates(fds);
-  const inodes = [...states].filter((_, index) => index % 2 === 0);
-  for (const { slots } of opened)
-    for (const { socket } of slots) if (socket !== undefined) inodes.push(socket.inode);
-  if (inodes.length === 0) return [];
-  const owners = processesWithSockets(inodes, process.pid);
-  let next = 0;
-  const stirred = packed.filter((entry) => {
-    const end = next + 2 * (entry.packed?.fds.length ?? 0);
-    let quiet = true;
-    for (; next < end; next += 2) quiet &&= !owners.has(states[next] ?? 0) && states[next + 1] === 0;
-    return !quiet;
-  });
-  return [...stirred, ...opened].flatMap(({ reservation, slots }) => {
+  const { inodes, stirring } = native.socketStates(fds);
+  const others = opened.flatMap(({ slots }) => slots.flatMap(({ socket }) => socket?.inode ?? []));
+  if (inodes.length + others.length === 0) return [];
+  const owners = processesWithSockets([...inodes, ...others], process.pid);
+  const stirred = new Set(stirring.map((index) => packed[index]));
+  if (owners.size > 0)
+    for (const [index, inode] of inodes.entries()) if (owners.has(inode)) stirred.add(packed[index]);
+  return [...stirred, ...opened].flatMap((entry) => {
+    if (entry === undefined) return [];
+    const { reservation, slots } = entry;
     // Nearly all of them, as a rule: they are left alone. A loan does not show in the hold.
     const lends = reservation.handoff === 'lend';
     if (!lends && slots.every(({ socket }) => socket?.resting === true && !owners.has(socket.inode)))

@@ -23,7 +23,7 @@ export interface Packed {
   readonly name: string;
   readonly sockets: number;
   /** Of its sockets, each with its guard behind it if it has one. */
-  readonly fds: readonly number[];
+  readonly descriptors: readonly number[];
   /** As JSON: the reservation without its options, and those. */
   readonly text: string;
   readonly options: string;
@@ -44,7 +44,7 @@ export interface Recovered {
 
 /** All descriptors, in the order in which a packet of the vault has them. */
 export function descriptorsOf({ packed, fds, guards, rears }: Stored): number[] {
-  if (packed !== undefined) return [...packed.fds];
+  if (packed !== undefined) return [...packed.descriptors];
   return fds.flatMap((fd, index) => {
     const guard = guards?.[index];
     return [fd, ...(guard === undefined ? [] : [guard]), ...(rears?.[index] ?? [])];

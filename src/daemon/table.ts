@@ -74,12 +74,15 @@ export class Table {
   /** How many sockets are wanted, how many of them are held, and how many more are released. */
   count(): { wanted: number; held: number; released: number } {
     const count = { wanted: 0, held: 0, released: 0 };
-    for (const { packed } of this.#entries.values()) {
-      if (packed === undefined) continue;
-      count.wanted += packed.sockets;
-      count.held += packed.sockets;
+    const opened: Entry[] = [];
+    for (const entry of this.#entries.values()) {
+      if (entry.packed === undefined) opened.push(entry);
+      else {
+        count.wanted += entry.packed.sockets;
+        count.held += entry.packed.sockets;
+      }
     }
-    for (const { socket, released } of slotsIn(this.opened())) {
+    for (const { socket, released } of slotsIn(opened)) {
       if (released !== undefined) count.released++;
       else {
         count.wanted++;

@@ -8,26 +8,26 @@ import type { ProgramState } from './program.js';
  * a guard behind the socket that has one, and then the two ends for its guards behind a program's sockets. The last
  * packets have no entries but parts of a text that is passed on with the sockets, or what is known of programs.
  */
-export interface VaultHeader {
+export interface VaultHeader extends EntryColumns {
   readonly berthVault: typeof formatVersion;
   readonly index: number;
   readonly total: number;
-  /** The different options that its entries have, as JSON. */
-  readonly options: readonly string[];
-  readonly entries: readonly EntryHeader[];
   readonly memory?: string;
   /** The journal and the listeners of supervised programs, whose descriptors come in that order. Never with entries. */
   readonly programs?: readonly ProgramState[];
 }
 
-export interface EntryHeader {
-  readonly name: string;
-  /** Which of the packet's options it has, counted from 0. */
-  readonly options: number;
-  readonly sockets: number;
-  readonly fds: number;
-  /** It is what Packed tells of. */
-  readonly plain?: true;
+/** What is known of a packet's entries without their lines: a column for each thing, as that is read fastest. */
+export interface EntryColumns {
+  readonly names: readonly string[];
+  /** How many sockets each has, and how many descriptors. */
+  readonly sockets: readonly number[];
+  readonly fds: readonly number[];
+  /** All of them are what Packed tells of. */
+  readonly plain: boolean;
+  /** The different options that they have, as JSON, and which of these each has, counted from 0. */
+  readonly options: readonly string[];
+  readonly optionsOf: readonly number[];
 }
 
 /** Reservations as they were configured, each with those of its sockets that come with this packet. */
@@ -41,20 +41,8 @@ export type VaultEntry = Omit<Reservation, 'options'> & {
   readonly standIn?: number;
 };
 
-/** A packet, whichever version wrote it. */
-export interface VaultPacket extends Pick<VaultHeader, 'index' | 'total' | 'memory' | 'programs'> {
-  readonly entries: readonly PacketEntry[];
-}
-
-/** `fds` is how many descriptors it has; `text` and `options` are JSON. */
-export interface PacketEntry {
-  readonly name: string;
-  readonly sockets: number;
-  readonly fds: number;
-  readonly plain: boolean;
-  readonly text: string;
-  readonly options: string;
-}
+/** A packet, whichever version wrote it, with the lines of its entries behind each other. */
+export type VaultPacket = Omit<VaultHeader, 'berthVault'> & { readonly lines: Buffer };
 
 export const formatVersion = 2;
 
@@ -66,9 +54,9 @@ export function summed(text: string): Buffer {
 }
 
 /** The text behind the sum; undefined when it is not what was written. */
-export function textOf(data: Buffer): string | undefined {
+export function textOf(data: Buffer): Buffer | undefined {
   const text = data.subarray(sumLength);
-  return data.toString('latin1', 0, sumLength) === sumOf(text) ? text.toString('utf8') : undefined;
+  return data.toString('latin1', 0, sumLength) === sumOf(text) ? text : undefined;
 }
 
 function sumOf(text: string | Buffer): string {

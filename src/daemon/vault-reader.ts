@@ -3,14 +3,8 @@ import type { SocketOptions } from '../model/reservation.js';
 import { constant, maxFdsPerMessage, native } from '../native/index.js';
 import type { ProgramState } from './program.js';
 import type { Recovered, Stored, StoredPrograms } from './stored.js';
-import { PackedReservation, unpack, type Whole } from './vault-entry.js';
-import {
-  formatVersion,
-  textOf,
-  type VaultEntry,
-  type VaultHeader,
-  type VaultPacket,
-} from './vault-packets.js';
+import { EntryPage, PackedReservation, type Whole } from './vault-entry.js';
+import { formatVersion, textOf, type VaultHeader, type VaultPacket } from './vault-packets.js';
 import { parseVersion1 } from './vault-version1.js';
 
 /** Undefined, with nothing kept, when a packet is missing. */
@@ -35,15 +29,14 @@ export function readVault(vault: number): Recovered | undefined {
 function parse(data: Buffer): VaultPacket | undefined {
   const text = textOf(data);
   if (text === undefined) return undefined;
-  const [first = '', ...lines] = text.split('\n');
+  const end = text.indexOf('\n');
   try {
-    const header = JSON.parse(first) as Omit<VaultHeader, 'berthVault'> & { berthVault: unknown };
+    const first = text.toString('utf8', 0, end < 0 ? text.length : end);
+    const header = JSON.parse(first) as Omit<VaultHeader, 'berthVault'> & { readonly berthVault: unknown };
     if (header.berthVault === 1) return parseVersion1(header);
-    if (header.berthVault !== formatVersion) return undefined;
-    const entries = header.entries.map(({ name, sockets, fds, plain = false, options }, index) => {
-      return { name, sockets, fds, plain, text: lines[index] ?? '', options: header.options[options] ?? '' };
-    });
-    return { ...header, entries };
+    return header.berthVault === formatVersion
+      ? { ...header, lines: text.subarray(end < 0 ? text.length : end + 1) }
+      : undefined;
   } catch {
     return undefined;
   }
@@ -59,15 +52,12 @@ class Contents {
   #programs: StoredPrograms | undefined;
   readonly #surplus: number[] = [];
 
-  add({ entries, memory = '', programs }: VaultPacket, fds: readonly number[]): void {
-    let next = 0;
-    for (const { name, sockets, fds: count, plain, text, options } of entries) {
-      const own = fds.slice(next, (next += count));
-      if (own.length < count) throw new Error('every stored socket has a descriptor');
-      if (plain) {
-        const packed = { name, sockets, fds: own, text, options };
-        this.#stored.push(new PackedReservation(packed, () => this.#parseOptions(options)));
-      } else this.#addPart(JSON.parse(text) as VaultEntry, this.#parseOptions(options), own);
+  add(packet: VaultPacket, fds: readonly number[]): void {
+    const { names, plain, lines, memory = '', programs } = packet;
+    const page = new EntryPage(packet, lines, fds, (text) => this.#parseOptions(text));
+    for (const index of names.keys()) {
+      if (plain) this.#stored.push(new PackedReservation(page, index));
+      else this.#addPart(page.read(index));
     }
     if (programs !== undefined) this.#addPrograms(programs, fds);
     this.#memory += memory;
@@ -87,9 +77,9 @@ class Contents {
     return known;
   }
 
-  #addPart(entry: VaultEntry, options: SocketOptions, fds: readonly number[]): void {
-    const key = entry.standIn === undefined ? entry.name : `${entry.standIn} ${entry.name}`;
-    const part = unpack(entry, options, fds);
+  #addPart(part: Whole): void {
+    const { name } = part.reservation;
+    const key = part.standIn === undefined ? name : `${part.standIn} ${name}`;
     const whole = this.#wholes.get(key);
     if (whole === undefined) {
       this.#wholes.set(key, part);

@@ -3,13 +3,7 @@ import { BerthError } from '../model/errors.js';
 import type { Reservation, SocketSpec } from '../model/reservation.js';
 import { constant, maxFdsPerMessage, native } from '../native/index.js';
 import { descriptorsOf, type Stored, type StoredPrograms } from './stored.js';
-import {
-  formatVersion,
-  summed,
-  type EntryHeader,
-  type VaultEntry,
-  type VaultHeader,
-} from './vault-packets.js';
+import { formatVersion, summed, type VaultEntry, type VaultHeader } from './vault-packets.js';
 
 /** A socket, its guard, and both ends of RearKeep. */
 const maxFdsOfSocket = 4;
@@ -18,11 +12,52 @@ const maxPacketBytes = 64 * 1024;
 /** What the state of one program takes at the most, with the names that berth-claim may give. */
 const programsPerPacket = 8;
 
-type Contents = Omit<VaultHeader, 'berthVault' | 'index' | 'total'> & {
-  /** Of its entries. */
-  readonly lines: readonly string[];
-  readonly fds: readonly number[];
-};
+/** A packet that is being filled. */
+class Packet {
+  readonly names: string[] = [];
+  readonly sockets: number[] = [];
+  readonly counts: number[] = [];
+  readonly plain: boolean;
+  readonly options: string[] = [];
+  readonly optionsOf: number[] = [];
+  readonly lines: string[] = [];
+  readonly fds: number[] = [];
+  readonly more: Pick<VaultHeader, 'memory' | 'programs'>;
+  #bytes = 0;
+
+  constructor(plain = false, more: Pick<VaultHeader, 'memory' | 'programs'> = {}) {
+    this.plain = plain;
+    this.more = more;
+  }
+
+  takes({ plain, fds, text }: Part): boolean {
+    const full =
+      this.fds.length + fds.length > maxFdsPerMessage || this.#bytes + text.length > maxPacketBytes;
+    return plain === this.plain && (!full || this.lines.length === 0);
+  }
+
+  add({ name, sockets, options, text, fds }: Part): void {
+    let known = this.options.lastIndexOf(options);
+    if (known < 0) {
+      known = this.options.push(options) - 1;
+      this.#bytes += options.length;
+    }
+    this.names.push(name);
+    this.sockets.push(sockets);
+    this.counts.push(fds.length);
+    this.optionsOf.push(known);
+    this.lines.push(text);
+    this.fds.push(...fds);
+    this.#bytes += text.length;
+  }
+
+  toString(index: number, total: number): string {
+    const { names, sockets, counts: fds, plain, options, optionsOf, more } = this;
+    const entries = { names, sockets, fds, plain, options, optionsOf };
+    const header: VaultHeader = { berthVault: formatVersion, index, total, ...entries, ...more };
+    return [JSON.stringify(header), ...this.lines].join('\n');
+  }
+}
 
 /** Returns the end of a socket pair whose queue has all of it. The other end is closed: nobody can add to it. */
 export function fillVault(
@@ -35,9 +70,8 @@ export function fillVault(
   try {
     // All packets are queued at once, and the sender's buffer has to hold them.
     native.setOption(writer, constant('SOL_SOCKET'), constant('SO_SNDBUFFORCE'), 0x3fffffff);
-    for (const [index, { lines, fds, ...contents }] of packets.entries()) {
-      const header: VaultHeader = { berthVault: formatVersion, index, total: packets.length, ...contents };
-      if (!native.send(writer, summed([JSON.stringify(header), ...lines].join('\n')), fds))
+    for (const [index, packet] of packets.entries()) {
+      if (!native.send(writer, summed(packet.toString(index, packets.length)), packet.fds))
         throw new BerthError('Failed', 'the vault is full');
     }
     return vault;
@@ -49,68 +83,52 @@ export function fillVault(
   }
 }
 
-function programPackets(stored: StoredPrograms | undefined): Contents[] {
+function programPackets(stored: StoredPrograms | undefined): Packet[] {
   if (stored === undefined) return [];
   const { journal, programs } = stored;
   return Array.from({ length: Math.ceil(programs.length / programsPerPacket) }, (_, index) => {
     const page = programs.slice(index * programsPerPacket, (index + 1) * programsPerPacket);
-    const fds = [journal, ...page.map(({ listener }) => listener)];
-    return { ...emptyPacket(), fds, programs: page.map(({ state }) => state) };
+    const packet = new Packet(false, { programs: page.map(({ state }) => state) });
+    packet.fds.push(journal, ...page.map(({ listener }) => listener));
+    return packet;
   });
 }
 
-function memoryPackets(memory: string): Contents[] {
+function memoryPackets(memory: string): Packet[] {
   const parts = Math.ceil(memory.length / maxPacketBytes);
-  return Array.from({ length: parts }, (_, index) => ({
-    ...emptyPacket(),
-    memory: memory.slice(index * maxPacketBytes, (index + 1) * maxPacketBytes),
-  }));
+  return Array.from({ length: parts }, (_, index) => {
+    return new Packet(false, { memory: memory.slice(index * maxPacketBytes, (index + 1) * maxPacketBytes) });
+  });
 }
 
-function emptyPacket(): {
-  options: string[];
-  entries: EntryHeader[];
-  lines: string[];
-  fds: number[];
-} {
-  return { options: [], entries: [], lines: [], fds: [] };
-}
-
-function entryPackets(reservations: readonly Stored[]): Contents[] {
-  let current = emptyPacket();
+function entryPackets(reservations: readonly Stored[]): Packet[] {
+  let current = new Packet();
   const packets = [current];
-  let bytes = 0;
   let standIns = 0;
   for (const stored of reservations) {
-    const standIn = stored.standsIn === true ? ++standIns : undefined;
-    for (const { options, text, fds, ...header } of partsOf(stored, standIn)) {
-      if (current.fds.length + fds.length > maxFdsPerMessage || bytes + text.length > maxPacketBytes) {
-        packets.push((current = emptyPacket()));
-        bytes = 0;
-      }
-      let known = current.options.lastIndexOf(options);
-      if (known < 0) {
-        known = current.options.push(options) - 1;
-        bytes += options.length;
-      }
-      current.entries.push({ ...header, options: known, fds: fds.length });
-      current.lines.push(text);
-      current.fds.push(...fds);
-      bytes += text.length;
+    for (const part of partsOf(stored, stored.standsIn === true ? ++standIns : undefined)) {
+      if (!current.takes(part)) packets.push((current = new Packet(part.plain)));
+      current.add(part);
     }
   }
   return packets;
 }
 
 /** An entry of a packet, or of several when it does not fit into one. */
-interface Part extends Omit<EntryHeader, 'options' | 'fds'> {
+interface Part {
+  readonly name: string;
+  readonly sockets: number;
+  readonly plain: boolean;
   readonly options: string;
   readonly text: string;
   readonly fds: readonly number[];
 }
 
 function partsOf(stored: Stored, standIn: number | undefined): Part[] {
-  if (stored.packed !== undefined) return [{ ...stored.packed, plain: true }];
+  if (stored.packed !== undefined) {
+    const { name, sockets, options, text, descriptors: fds } = stored.packed;
+    return [{ name, sockets, plain: true, options, text, fds }];
+  }
   const { reservation, formerNames } = stored;
   const { options, sockets, ...configured } = reservation;
   const pages = pagesOf(sockets);
@@ -133,7 +151,7 @@ function partsOf(stored: Stored, standIn: number | undefined): Part[] {
     return {
       name: reservation.name,
       sockets: specs.length,
-      ...(plain ? { plain } : {}),
+      plain,
       options: JSON.stringify(options),
       text: JSON.stringify(entry),
       fds: descriptorsOf({

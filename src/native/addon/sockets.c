@@ -189,19 +189,18 @@ static napi_value sharing_of(napi_env env, napi_callback_info info) {
     return read_sharing(fd, &bits) ? make_int(env, bits) : throw_errno(env, errno, "getsockopt");
 }
 
-/* socketStates(fds): for each of thousands of sockets its inode and its sharing, in one Float64Array. */
+/* socketStates(fds): {inodes, stirring}, the inode of each and the indices of those whose sharing is not 0. */
 static napi_value socket_states(napi_env env, napi_callback_info info) {
-    napi_value args[1], buffer, result = NULL;
-    uint32_t count;
-    void *bytes;
+    napi_value args[1], inodes, stirring, result;
+    uint32_t count, found = 0;
     if (!get_args(env, info, 1, args))
         return NULL;
     if (napi_get_array_length(env, args[0], &count) != napi_ok)
         return throw_type(env, "an array of descriptors was expected");
-    if (napi_create_arraybuffer(env, (size_t)count * 2 * sizeof(double), &bytes, &buffer) != napi_ok ||
-        napi_create_typedarray(env, napi_float64_array, (size_t)count * 2, buffer, 0, &result) != napi_ok)
+    if (napi_create_object(env, &result) != napi_ok ||
+        napi_create_array_with_length(env, count, &inodes) != napi_ok ||
+        napi_create_array(env, &stirring) != napi_ok)
         return NULL;
-    double *states = bytes;
     for (uint32_t i = 0; i < count; i++) {
         struct stat status;
         napi_value element;
@@ -212,9 +211,12 @@ static napi_value socket_states(napi_env env, napi_callback_info info) {
             return throw_errno(env, errno, "fstat");
         if (!read_sharing(fd, &bits))
             return throw_errno(env, errno, "getsockopt");
-        states[2 * i] = (double)status.st_ino;
-        states[2 * i + 1] = bits;
+        napi_set_element(env, inodes, i, make_int(env, (int64_t)status.st_ino));
+        if (bits != 0)
+            napi_set_element(env, stirring, found++, make_int(env, i));
     }
+    set(env, result, "inodes", inodes);
+    set(env, result, "stirring", stirring);
     return result;
 }
 
