@@ -135,9 +135,9 @@ export class Daemon {
     this.#server = new ControlServer(control, {
       peerTimeoutSec: () => this.#settings.peerTimeoutSec,
       maxConnections,
-      handle: (request, connection, takeFd) => {
+      handle: (request, caller) => {
         this.#idleness.wait();
-        return handleRequest(context, request, connection, takeFd);
+        return handleRequest(context, request, caller);
       },
       report: (message) => {
         log.warning(message);
