@@ -16,7 +16,7 @@ const machinesOf: readonly { readonly size: number; readonly services: Services 
   { size: 10, services: 'none' },
   { size: 10_000, services: 'none' },
   { size: 10, services: 'loaded' },
-  { size: 10_000, services: 'loaded' },
+  { size: 1000, services: 'loaded' },
 ];
 
 const mask = '/etc/systemd/system-generators/berth-generator';
@@ -76,11 +76,8 @@ function newTimes(): Record<State, Times> {
   };
 }
 
-/** Node takes seconds for thousands of units, which one change of the files costs once. */
-function statesOf({ size, services }: Machine): State[] {
-  return size === 0 || (size > 10 && services === 'loaded')
-    ? ['without', 'unchanged']
-    : ['without', 'unchanged', 'changed'];
+function statesOf({ size }: Machine): State[] {
+  return size === 0 ? ['without', 'unchanged'] : ['without', 'unchanged', 'changed'];
 }
 
 async function measure({ lab }: Machine, state: State, { reload, cpu }: Times): Promise<void> {
@@ -109,18 +106,19 @@ function nameOf(size: number, services: Services): string {
   return `${size.toLocaleString('en')} ${services === 'none' ? 'held, Handoff=none' : 'units with drop-ins'}`;
 }
 
-/** What 10,000 cost against 10, with berth and without. */
+/** What the most cost against 10, with berth and without. */
 function growth(results: ReadonlyMap<Machine, Record<State, Times>>): Row[] {
-  const of = (size: number, services: Services): Record<State, Times> | undefined =>
-    [...results].find(([machine]) => machine.size === size && machine.services === services)?.[1];
   return (['none', 'loaded'] as const).flatMap((services) => {
-    const [many, few] = [of(10_000, services), of(10, services)];
-    if (many === undefined || few === undefined) return [];
+    const [[few, base] = [], [many, most] = []] = [...results]
+      .filter(([machine]) => machine.size > 0 && machine.services === services)
+      .sort(([a], [b]) => a.size - b.size);
+    if (few === undefined || base === undefined || many === undefined || most === undefined) return [];
     return (['without', 'unchanged'] as const).flatMap((state) =>
       (['reload', 'cpu'] as const).map((kind): Row => {
-        const what = `${nameOf(10_000, services)}, ${labels[state]}${kind === 'cpu' ? ', CPU time' : ''}, to 10`;
-        const pairs = (times: Times): number[][] => times[kind].map((value) => [value]);
-        return { what, unit: 'x', figure: ratio(pairs(many[state]), pairs(few[state])) };
+        const label = `${nameOf(many.size, services)}, ${labels[state]}`;
+        const what = `${label}${kind === 'cpu' ? ', CPU time' : ''}, to ${few.size}`;
+        const rounds = (times: Times): number[][] => times[kind].map((value) => [value]);
+        return { what, unit: 'x', figure: ratio(rounds(most[state]), rounds(base[state])) };
       }),
     );
   });
