@@ -178,7 +178,7 @@ describe('a program that makes the look at its call last', () => {
     }
     const { status, err } = await run(t, programs.claim, [...claim, 'true']);
     assert.equal(status, 125);
-    assert.match(err, /'own' had 8 programs that have ended/);
+    assert.match(err, /'own' has 8 ended programs/);
     for (const keeper of keepers) keeper.closeInput();
     await until(
       async () => (await run(t, programs.claim, [...claim, 'true'])).status,
