@@ -129,10 +129,7 @@ export class Programs {
       if (!program.looking) this.#left.delete(program);
       else if (program.state.names.includes(name)) left++;
     if (left >= maxLeftLooks)
-      throw new BerthError(
-        'Busy',
-        `'${name}' had ${left} programs that have ended, and whose memory or socket is still kept from being looked at`,
-      );
+      throw new BerthError('Busy', `'${name}' has ${left} ended programs that cannot be looked at yet`);
   }
 
   #heldFor(name: string): HeldSocket[] {

@@ -108,15 +108,24 @@ async function makeWait(
   return { daemon, slow, own };
 }
 
-/** The threads that look. Two stay at the most. */
-function lookers({ pid }: Berthd): number {
+function countThreads({ pid }: Berthd, file: string, pattern: RegExp): number {
   return readdirSync(`/proc/${pid}/task`).filter((thread) => {
     try {
-      return readFileSync(`/proc/${pid}/task/${thread}/comm`, 'utf8') === 'berth-look\n';
+      return pattern.test(readFileSync(`/proc/${pid}/task/${thread}/${file}`, 'utf8'));
     } catch {
       return false; // it has ended meanwhile
     }
   }).length;
+}
+
+/** The threads that look. Two stay at the most. */
+function lookers(daemon: Berthd): number {
+  return countThreads(daemon, 'comm', /^berth-look$/m);
+}
+
+/** Those that wait for memory of userfaultfd(2). */
+function lookersAtMemory(daemon: Berthd): number {
+  return countThreads(daemon, 'wchan', /userfault/);
 }
 
 describe('a program that makes the look at its call last', () => {
@@ -167,6 +176,11 @@ describe('a program that makes the look at its call last', () => {
     const claim = ['--control', daemon.control, '--bind', 'own', '--'];
     for (let round = 1; ; round++) {
       const fd = (await slow.prints('out', /calling (\d+)/))[1] ?? '';
+      await until(
+        () => lookersAtMemory(daemon),
+        (now) => now === round,
+        'berthd does not look',
+      );
       const keeper = new Child(t, `${root}build/bin/slow`, ['keep', String(slow.pid), fd]);
       await keeper.prints('out', /kept/);
       keepers.push(keeper);
@@ -178,7 +192,7 @@ describe('a program that makes the look at its call last', () => {
     }
     const { status, err } = await run(t, programs.claim, [...claim, 'true']);
     assert.equal(status, 125);
-    assert.match(err, /'own' had 8 programs that have ended/);
+    assert.match(err, /'own' has 8 ended programs/);
     for (const keeper of keepers) keeper.closeInput();
     await until(
       async () => (await run(t, programs.claim, [...claim, 'true'])).status,
