@@ -64,9 +64,9 @@ done
 driver=test/fuzz/targets/driver.c
 for file in $(find test -path 'test/fuzz/targets/*.c' ! -path $driver); do
   program=build/bin/fuzz-$(basename "$file" .c)
-  if newer "$program" "$file" $driver $claim/*.c $claim/*.h $guard/*.c $guard/*.h; then
+  if newer "$program" "$file" $driver $claim/*.c $claim/*.h $guard/*.c $guard/*.h $addon/*.c $addon/*.h; then
     # shellcheck disable=SC2086
-    $CC $warnings -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -o "$program" \
-      "$file" $driver
+    $CC $warnings -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all \
+      -Inode_modules/node-api-headers/include -DNAPI_VERSION=9 -o "$program" "$file" $driver
   fi
 done

@@ -95,10 +95,10 @@ export class PortreserveSocket {
 
   #ignore(why: string): void {
     this.#ignored++;
-    if (Date.now() < this.#quietUntil) return;
+    if (performance.now() < this.#quietUntil) return;
     const ignored = count(this.#ignored, 'datagram');
     this.#events.report(`portreserve's socket: ${ignored} ignored, the last one because ${why}`);
-    this.#quietUntil = Date.now() + quietMs;
+    this.#quietUntil = performance.now() + quietMs;
     this.#ignored = 0;
   }
 }
