@@ -52,11 +52,19 @@ fi
 
 # What the tests, the benchmark and the demonstration run: one program a file, static for units with a root directory of
 # their own.
-for file in $(find test -name '*.c' ! -path 'test/fuzz/*'); do
+for file in $(find test -name '*.c' ! -path 'test/fuzz/*' ! -path '*/preload/*'); do
   program=build/bin/$(basename "$file" .c)
   if newer "$program" "$file"; then
     # shellcheck disable=SC2086
     $CC $warnings $hardening -fanalyzer -static -o "$program" "$file"
+  fi
+done
+
+for file in $(find test -path '*/preload/*.c'); do
+  library=build/bin/$(basename "$file" .c).so
+  if newer "$library" "$file"; then
+    # shellcheck disable=SC2086
+    $CC $warnings $hardening -fanalyzer -fPIC -shared -o "$library" "$file"
   fi
 done
 
