@@ -6,7 +6,7 @@ import { constant, native, Readable } from '../native/index.js';
 import type { Datagram, Watch } from '../native/index.js';
 import { unitOfProcess } from '../systemd/cgroup.js';
 import type { Attested } from './policy.js';
-import { bindPath } from './unix-path.js';
+import { bindPath, cannotServe } from './unix-path.js';
 
 /** The name of the socket that systemd passes, and the path of it that portreserve's portrelease sends to. */
 export const portreserveSocketName = 'portreserve';
@@ -120,6 +120,6 @@ export function openPortreserveSocket(path: string): number {
     return fd;
   } catch (error) {
     closeSync(fd);
-    throw error;
+    throw cannotServe(path, error);
   }
 }
