@@ -109,7 +109,7 @@ describe('in the place of the listener of a seccomp filter', () => {
       await attacked.survives(async () => {
         const sender = attacked.send(kind);
         await sender.prints('out', /\n/);
-        assert.equal(sender.out, `${refused}\n`, kind);
+        assert.equal(sender.out.split('\n', 1)[0], refused, kind);
         // Its own filter has nobody who listens any more.
         sender.closeInput();
         await sender.exit;
