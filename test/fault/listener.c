@@ -99,46 +99,9 @@ static void bind_port(const char **last) {
     close(fd);
 }
 
-/* A process with a filter of its own, which tells on `ready` under which number it has the listener. */
-static pid_t start(int number, int elsewhere, int dies, int ready, const int go[2]) {
-    const char *said = NULL;
-    char byte;
-    pid_t child = fork();
-    if (child != 0)
-        return child;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    close(go[1]);
-    if (elsewhere && unshare(CLONE_NEWNET) < 0)
-        die("unshare");
-    int listener = install(number);
-    if (write(ready, &listener, sizeof listener) < 0)
-        die("write");
-    if (read(go[0], &byte, 1) < 0)
-        die("read");
-    if (dies)
-        _exit(0);
-    close(listener);
-    for (;;) {
-        if (number != SYS_bind && syscall(number) < 0)
-            die("the other call");
-        bind_port(&said);
-    }
-}
-
-/* Takes calls away from berthd, and has the kernel do them. */
-_Noreturn static void take_calls(int listener) {
-    for (;;) {
-        struct seccomp_notif call = {0};
-        if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call) < 0)
-            continue;
-        struct seccomp_notif_resp response = {.id = call.id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
-        ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
-    }
-}
-
 static const struct filters {
     const char *kind;
-    int number, elsewhere, dies, times, takes;
+    int number, elsewhere, dies, times, takes, once;
 } filters[] = {
     {.kind = "another", .number = SYS_bind, .times = 1},
     {.kind = "elsewhere", .number = SYS_bind, .elsewhere = 1, .times = 1},
@@ -147,13 +110,56 @@ static const struct filters {
     {.kind = "twice", .number = SYS_bind, .times = 2},
     {.kind = "two", .number = SYS_bind, .times = -1},
     {.kind = "contended", .number = SYS_bind, .times = 1, .takes = 1},
+    {.kind = "taken", .number = SYS_bind, .times = 1, .takes = 1, .once = 1},
 };
+
+/* A process with a filter of its own, which tells on `ready` under which number it has the listener. */
+static pid_t start(const struct filters *kind, int ready, const int go[2]) {
+    const char *said = NULL;
+    char byte;
+    pid_t child = fork();
+    if (child != 0)
+        return child;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    close(go[1]);
+    if (kind->elsewhere && unshare(CLONE_NEWNET) < 0)
+        die("unshare");
+    int listener = install(kind->number);
+    if (write(ready, &listener, sizeof listener) < 0)
+        die("write");
+    if (read(go[0], &byte, 1) < 0)
+        die("read");
+    if (kind->dies)
+        _exit(0);
+    close(listener);
+    for (;;) {
+        if (kind->number != SYS_bind && syscall(kind->number) < 0)
+            die("the other call");
+        bind_port(&said);
+        while (kind->once)
+            pause();
+    }
+}
+
+/* Takes calls away from berthd, and has the kernel do them: at once, or when berthd has seen that there is one. */
+_Noreturn static void take_calls(int listener, int patient) {
+    for (;;) {
+        struct pollfd ready = {.fd = listener, .events = POLLIN};
+        if (patient && poll(&ready, 1, -1) > 0)
+            usleep(20000);
+        struct seccomp_notif call = {0};
+        if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call) < 0)
+            continue;
+        struct seccomp_notif_resp response = {.id = call.id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+        ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
+    }
+}
 
 static void send_listener(const struct filters *kind) {
     int ready[2], go[2], number, fds[2];
     if (pipe2(ready, O_CLOEXEC) < 0 || pipe2(go, O_CLOEXEC) < 0)
         die("pipe");
-    pid_t child = start(kind->number, kind->elsewhere, kind->dies, ready[1], go);
+    pid_t child = start(kind, ready[1], go);
     if (child < 0 || read(ready[0], &number, sizeof number) != sizeof number)
         die("fork");
     int pidfd = (int)syscall(SYS_pidfd_open, child, 0);
@@ -174,7 +180,8 @@ static void send_listener(const struct filters *kind) {
         pid_t taker = fork();
         if (taker == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
-            take_calls(fds[0]);
+            close(go[1]);
+            take_calls(fds[0], kind->once);
         }
     }
     close(fds[0]);

@@ -8,12 +8,14 @@
 #include <fcntl.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "napi.h"
@@ -110,6 +112,36 @@ static napi_value describe_call(napi_env env) {
     return call;
 }
 
+static void wake_up(int signal) {
+    (void)signal;
+}
+
+/* A signal for this thread, each time that so much has passed; 0 for none. */
+static void keep_waking(long nanoseconds) {
+    static timer_t timer;
+    static bool made;
+    if (!made) {
+        struct sigaction action = {.sa_handler = wake_up}; /* no SA_RESTART: what waits ends with EINTR */
+        struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMAX - 1};
+        event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+        sigaction(event.sigev_signo, &action, NULL);
+        made = timer_create(CLOCK_MONOTONIC, &event, &timer) == 0;
+    }
+    struct itimerspec times = {.it_value.tv_nsec = nanoseconds, .it_interval.tv_nsec = nanoseconds};
+    if (made)
+        timer_settime(timer, 0, &times, NULL);
+}
+
+/* Who has given its listener may have kept a duplicate, and take the call between poll(2) and here. Then this waits for the
+ * next one: nobody may make berthd wait. */
+static int receive(int listener) {
+    keep_waking(20 * 1000 * 1000);
+    int result = ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &journal->call), error = errno;
+    keep_waking(0);
+    errno = error;
+    return result;
+}
+
 /* receiveCall(listener): the next call, or undefined when none waits. It waits until answerCall. */
 static napi_value receive_call(napi_env env, napi_callback_info info) {
     napi_value args[1];
@@ -121,7 +153,7 @@ static napi_value receive_call(napi_env env, napi_callback_info info) {
         return make_undefined(env);
     journal->begun = 0;
     memset(&journal->call, 0, sizeof journal->call);
-    if (ioctl(entry.fd, SECCOMP_IOCTL_NOTIF_RECV, &journal->call) == 0)
+    if (receive(entry.fd) == 0)
         return describe_call(env);
     int error = errno;
     journal->call.id = 0;
