@@ -52,12 +52,15 @@ if [ -n "$files" ]; then
   ) || status=$?
 fi
 
+# Of those in the lab: one is about milliseconds, and one has a unit without the /proc that LeakSanitizer reads.
+wanted='/^(?!costs a daemon-reload next to nothing|gives each unit at boot what its reservation needs)/'
+
 # In the labs only berth has the runtime (test/lab/sanitized.ts); the tests themselves have the addon as it is installed.
 if [ -n "$labs" ]; then
   cp "$plain" build/js/src/native/berth.node
   export BERTH_SANITIZER_REPORTS="$reports"
   # shellcheck disable=SC2086
-  node --test --test-timeout=1800000 --test-reporter=spec $labs || status=$?
+  node --test --test-timeout=1800000 --test-name-pattern="$wanted" --test-reporter=spec $labs || status=$?
 fi
 
 for report in "$reports"/*; do

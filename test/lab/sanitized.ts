@@ -7,8 +7,8 @@ import { projectRoot } from './paths.js';
  */
 const reports = process.env['BERTH_SANITIZER_REPORTS'];
 
-/** Whether berth-claim is a static program, as it is installed: a sanitized one needs libraries, which not every root has. */
-export const isStaticClaim = reports === undefined;
+/** Whether berth is a sanitized build, whose berth-claim is no static program: not every root has its libraries. */
+export const isSanitized = reports !== undefined;
 
 /** Where berth's programs find Node in the lab, for stage.sh. */
 export const stageEnvironment: NodeJS.ProcessEnv =
