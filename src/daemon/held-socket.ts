@@ -46,6 +46,8 @@ export class HeldSocket {
   /** Behind the datagram sockets of a program that binds by itself: see yieldTo. */
   #rears = new Rears(undefined);
   #ahead = false;
+  /** Of a TCP socket: what native.readiness said when it had been handed over by its present settings. */
+  #handedAs: number | undefined;
   /** What the kernel refused of its options, for the log. */
   readonly warnings: string[] = [];
 
@@ -116,7 +118,10 @@ export class HeldSocket {
 
   /** All that stands on the address. */
   get fds(): number[] {
-    return [...this.#own, ...this.#rears.fds];
+    const fds = this.#rears.fds;
+    if (this.#guard !== undefined) fds.unshift(this.#guard);
+    fds.unshift(this.#fd);
+    return fds;
   }
 
   get #own(): number[] {
@@ -143,6 +148,7 @@ export class HeldSocket {
   update(request: HoldRequest, inUse: boolean): void {
     const before = this.#request;
     this.#request = request;
+    this.#handedAs = undefined;
     if (JSON.stringify(before) === JSON.stringify(request)) return;
     const { options } = request;
     this.#watchOver();
@@ -163,10 +169,14 @@ export class HeldSocket {
    * block as systemd's passed sockets do. Returns what had to be repaired. Throws when it cannot be made ready.
    */
   handOver(): string[] {
+    if (this.#handedAs !== undefined && native.readiness(this.#fd) === this.#handedAs) return [];
     const repaired = this.#repair();
     this.standGuard();
     native.setBlocking(this.#fd);
     this.#receive();
+    // Without its guard there is another try each time.
+    const complete = !this.#request.guarded || this.#guard !== undefined;
+    this.#handedAs = complete && this.#isTcp ? native.readiness(this.#fd) : undefined;
     return repaired;
   }
 
@@ -378,8 +388,12 @@ export class HeldSocket {
   #watchOver(others: readonly number[] = []): void {
     if (!this.#request.guarded) this.#dismissGuard();
     else if (!this.#isStream) this.standGuard(others);
-    if (this.#request.yields && this.#rears.keep === undefined && this.#rears.fds.length === 0)
-      this.#rears = new Rears(Rears.makeKeep());
+    if (!this.#request.yields || this.#rears.keep !== undefined || this.#rears.fds.length > 0) return;
+    this.#rears = new Rears(Rears.makeKeep());
+    if (this.#rears.keep === undefined)
+      this.warnings.push(
+        `${this.describe()}: there are no descriptors to spare for what guards it beside a program: that ends with berthd`,
+      );
   }
 
   #dismissGuard(): void {

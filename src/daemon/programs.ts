@@ -8,6 +8,7 @@ import type { Reply } from '../protocol/replies.js';
 import type { Claims } from './claims.js';
 import type { HeldSocket } from './held-socket.js';
 import type { Log } from './log.js';
+import { Looks } from './looks.js';
 import { Program } from './program.js';
 import type { ProgramState } from './program.js';
 import type { Entry, Table } from './table.js';
@@ -15,6 +16,8 @@ import type { StoredPrograms } from './vault.js';
 
 /** Each has a descriptor of berthd's, and lives as long as its processes like. */
 const maxForOneReservation = 256;
+/** A look at a program's call can last longer than the program, and has a thread. */
+const maxLeftLooks = 8;
 
 /** The programs whose bind(2) and listen(2) berthd serves (seccomp_unotify(2)). */
 export class Programs {
@@ -23,7 +26,10 @@ export class Programs {
   readonly #log: Log;
   readonly #changed: () => void;
   readonly #programs = new Set<Program>();
+  /** Those that have ended, and were looked at then. */
+  readonly #left = new Set<Program>();
   #journal: number | undefined;
+  #looks: Looks | undefined;
   #count = 0;
 
   /** `changed` is called when the vault has to be written anew, at leisure. */
@@ -45,9 +51,7 @@ export class Programs {
     save: () => void,
   ): Reply[] {
     checkNetwork(peer.pid);
-    for (const { reservation } of entries)
-      if (this.#claims.of(reservation.name).length >= maxForOneReservation)
-        throw new BerthError('Busy', `'${reservation.name}' has ${maxForOneReservation} claimants already`);
+    for (const { reservation } of entries) this.#checkRoom(reservation.name);
     this.#journal ??= native.journal(-1);
     this.#claims.prepare(entries);
     const listener = takeListener();
@@ -91,6 +95,7 @@ export class Programs {
 
   close(): void {
     for (const program of this.#programs) program.close();
+    this.#looks?.close();
     if (this.#journal !== undefined) closeSync(this.#journal);
   }
 
@@ -104,14 +109,30 @@ export class Programs {
         changed: this.#changed,
         ended: () => {
           this.#programs.delete(program);
+          if (program.looking) this.#left.add(program);
           this.#claims.endProgram(state.names, key);
           this.#changed();
         },
       },
+      (this.#looks ??= new Looks()),
       this.#log,
     );
     this.#programs.add(program);
     this.#claims.addProgram(state, key);
+  }
+
+  #checkRoom(name: string): void {
+    if (this.#claims.of(name).length >= maxForOneReservation)
+      throw new BerthError('Busy', `'${name}' has ${maxForOneReservation} claimants already`);
+    let left = 0;
+    for (const program of this.#left)
+      if (!program.looking) this.#left.delete(program);
+      else if (program.state.names.includes(name)) left++;
+    if (left >= maxLeftLooks)
+      throw new BerthError(
+        'Busy',
+        `'${name}' had ${left} programs that have ended, and whose memory or socket is still kept from being looked at`,
+      );
   }
 
   #heldFor(name: string): HeldSocket[] {

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, it, type TestContext } from 'node:test';
 import { Berthd, programs } from '../support/berthd.js';
 import { inet, inet6 } from '../support/holds.js';
-import { root, run, until } from '../support/processes.js';
+import { Child, root, run, until } from '../support/processes.js';
 import { requires } from '../support/requirements.js';
 import { freePort, steal } from '../support/sockets.js';
 
 const hostile = `${root}build/bin/hostile`;
+/** In ms: how long others wait at the most. */
+const patience = 1000 * Number(process.env['BERTH_SLOWDOWN'] ?? 1);
 const runs = Number(process.env['FUZZ_RUNS'] ?? 400);
 
 function file(port: number): string {
@@ -72,5 +75,115 @@ describe('a hostile supervised program', () => {
     if (!requires(t, process.arch === 'x64', 'int $0x80 is one of x86')) return;
     // -ENOSYS; getpid() of 32 bits works.
     assert.match(out, /^bind -38, listen -38, socketcall -38, getpid 1\nx32 bind -38\n/);
+  });
+});
+
+/** A program whose call waits until a line is written to it, because berthd's look at it does. */
+async function makeWait(
+  t: TestContext,
+  mode: 'memory' | 'socket',
+): Promise<{ daemon: Berthd; slow: Child; own: number } | undefined> {
+  const [own, other] = [freePort(), freePort()];
+  const daemon = await Berthd.start(t, { own: file(own), other: file(other) });
+  const bind = (name: string, command: readonly string[]) => [
+    ...['--control', daemon.control, '--bind', name, '--'],
+    ...command,
+  ];
+  const slow = new Child(t, programs.claim, bind('own', [`${root}build/bin/slow`, mode, String(own)]));
+  await Promise.race([slow.prints('out', /calling/), slow.exit]);
+  if (!requires(t, !slow.err.includes('userfaultfd'), 'userfaultfd(2) is not allowed here')) return undefined;
+  for (let round = 0; round < 3; round++) {
+    const before = performance.now();
+    for (const [name, port] of [
+      ['other', other],
+      ['own', own],
+    ] as const) {
+      const tried = [`${root}build/bin/binder`, 'try', String(port)];
+      assert.equal((await run(t, programs.claim, bind(name, tried))).out, 'ok\n', name);
+    }
+    assert.equal((await daemon.list()).length, 2);
+    assert.ok(performance.now() - before < patience, 'others have waited');
+  }
+  assert.doesNotMatch(slow.out, /bind/);
+  return { daemon, slow, own };
+}
+
+/** The threads that look. Two stay at the most. */
+function lookers({ pid }: Berthd): number {
+  return readdirSync(`/proc/${pid}/task`).filter((thread) => {
+    try {
+      return readFileSync(`/proc/${pid}/task/${thread}/comm`, 'utf8') === 'berth-look\n';
+    } catch {
+      return false; // it has ended meanwhile
+    }
+  }).length;
+}
+
+describe('a program that makes the look at its call last', () => {
+  for (const [mode, result] of [
+    ['memory', /bind 0/],
+    ['socket', /bind 22/], // it has a port already
+  ] as const) {
+    it(`waits alone, and is served in the end (${mode})`, async (t) => {
+      const made = await makeWait(t, mode);
+      if (made === undefined) return;
+      made.slow.write('\n');
+      assert.match((await made.slow.exit).out, result);
+      await made.daemon.reaches('own', 'held');
+    });
+
+    it(`leaves nothing behind when it is killed (${mode})`, async (t) => {
+      const made = await makeWait(t, mode);
+      if (made === undefined) return;
+      const { daemon, slow } = made;
+      const before = daemon.fds().size;
+      slow.kill('SIGKILL');
+      await slow.exit;
+      await daemon.reaches('own', 'held');
+      await until(
+        () => [daemon.fds().size < before, lookers(daemon) <= 2],
+        (now) => now.every(Boolean),
+        'a look is left',
+      );
+      const { status } = await daemon.stop();
+      assert.equal(status, 0);
+    });
+  }
+
+  it('does not keep berthd from ending', async (t) => {
+    const made = await makeWait(t, 'memory');
+    if (made === undefined) return;
+    assert.equal((await made.daemon.stop()).status, 0);
+    // Without a vault nobody serves its call any more, and the kernel says so.
+    assert.match((await made.slow.exit).out, /bind 38/);
+  });
+
+  it('cannot have berthd look at the memory of more and more that have ended', async (t) => {
+    const made = await makeWait(t, 'memory');
+    if (made === undefined) return;
+    const { daemon } = made;
+    let { slow } = made;
+    const keepers: Child[] = [];
+    const claim = ['--control', daemon.control, '--bind', 'own', '--'];
+    for (let round = 1; ; round++) {
+      const fd = (await slow.prints('out', /calling (\d+)/))[1] ?? '';
+      const keeper = new Child(t, `${root}build/bin/slow`, ['keep', String(slow.pid), fd]);
+      await keeper.prints('out', /kept/);
+      keepers.push(keeper);
+      slow.kill('SIGKILL');
+      await slow.exit;
+      await daemon.reaches('own', 'held');
+      if (round === 8) break;
+      slow = new Child(t, programs.claim, [...claim, `${root}build/bin/slow`, 'memory', String(made.own)]);
+    }
+    const { status, err } = await run(t, programs.claim, [...claim, 'true']);
+    assert.equal(status, 125);
+    assert.match(err, /'own' had 8 programs that have ended/);
+    for (const keeper of keepers) keeper.closeInput();
+    await until(
+      async () => (await run(t, programs.claim, [...claim, 'true'])).status,
+      (now) => now === 0,
+      'the claim is still refused',
+    );
   });
 });
