@@ -188,7 +188,7 @@ static void keep_waking(long nanoseconds) {
 /* Who has given its listener may have kept a duplicate, and take the call between poll(2) and here. Then this waits for the
  * next one: nobody may make berthd wait. */
 static int receive(int listener, struct seccomp_notif *call) {
-    keep_waking(20 * 1000 * 1000);
+    keep_waking(20L * 1000 * 1000);
     int result = ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, call), error = errno;
     keep_waking(0);
     errno = error;
