@@ -15,6 +15,6 @@ int ioctl(int fd, unsigned long request, ...)
 	void *argument = va_arg(arguments, void *);
 	va_end(arguments);
 	if (request == SECCOMP_IOCTL_NOTIF_RECV)
-		usleep(100000);
+		usleep(400000);
 	return (int)syscall(SYS_ioctl, fd, request, argument);
 }
