@@ -52,7 +52,7 @@ fi
 
 # What the tests, the benchmark and the demonstration run: one program a file, static for units with a root directory of
 # their own.
-for file in $(find test -name '*.c' ! -path 'test/fuzz/*'); do
+for file in $(find test -name '*.c' ! -path 'test/fuzz/*' ! -path '*/preload/*'); do
   program=build/bin/$(basename "$file" .c)
   if newer "$program" "$file" $claim/filter.*; then
     # shellcheck disable=SC2086
@@ -60,13 +60,21 @@ for file in $(find test -name '*.c' ! -path 'test/fuzz/*'); do
   fi
 done
 
+for file in $(find test -path '*/preload/*.c'); do
+  library=build/bin/$(basename "$file" .c).so
+  if newer "$library" "$file"; then
+    # shellcheck disable=SC2086
+    $CC $warnings $hardening -fanalyzer -fPIC -shared -o "$library" "$file"
+  fi
+done
+
 # Of a parser and what calls it with whatever there is, built to find what it does wrong.
 driver=test/fuzz/targets/driver.c
 for file in $(find test -path 'test/fuzz/targets/*.c' ! -path $driver); do
   program=build/bin/fuzz-$(basename "$file" .c)
-  if newer "$program" "$file" $driver $claim/*.c $claim/*.h $guard/*.c $guard/*.h; then
+  if newer "$program" "$file" $driver $claim/*.c $claim/*.h $guard/*.c $guard/*.h $addon/*.c $addon/*.h; then
     # shellcheck disable=SC2086
-    $CC $warnings -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -o "$program" \
-      "$file" $driver
+    $CC $warnings -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all \
+      -Inode_modules/node-api-headers/include -DNAPI_VERSION=9 -o "$program" "$file" $driver
   fi
 done

@@ -1,9 +1,9 @@
-import { closeSync } from 'node:fs';
+import { closeSync, lstatSync } from 'node:fs';
 import { defaultOptions } from '../config/reservation.js';
 import { BerthError, isSystemError } from '../model/errors.js';
 import { constant, native } from '../native/index.js';
 import type { PassedFd } from '../systemd/listen-fds.js';
-import { bindPath } from './unix-path.js';
+import { bindPath, cannotServe } from './unix-path.js';
 
 /** Connections that wait while berthd is busy or being restarted. */
 const backlog = 4096;
@@ -30,7 +30,11 @@ export function openControlSocket(path: string, passed: readonly PassedFd[]): Co
     return { fd, activated: false };
   } catch (error) {
     closeSync(fd);
-    if (!isSystemError(error) || error.code !== 'EADDRINUSE') throw error;
+    const isServed =
+      isSystemError(error) &&
+      error.code === 'EADDRINUSE' &&
+      lstatSync(path, { throwIfNoEntry: false })?.isSocket() === true;
+    if (!isServed) throw cannotServe(path, error);
     throw new BerthError('Busy', `another berthd serves ${path}`, { cause: error });
   }
 }

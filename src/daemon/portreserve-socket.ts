@@ -6,7 +6,7 @@ import { constant, native, Readable } from '../native/index.js';
 import type { Datagram, Watch } from '../native/index.js';
 import { unitOfProcess } from '../systemd/cgroup.js';
 import type { Attested } from './policy.js';
-import { bindPath } from './unix-path.js';
+import { bindPath, cannotServe } from './unix-path.js';
 
 /** The name of the socket that systemd passes, and the path of it that portreserve's portrelease sends to. */
 export const portreserveSocketName = 'portreserve';
@@ -95,10 +95,10 @@ export class PortreserveSocket {
 
   #ignore(why: string): void {
     this.#ignored++;
-    if (Date.now() < this.#quietUntil) return;
+    if (performance.now() < this.#quietUntil) return;
     const ignored = count(this.#ignored, 'datagram');
     this.#events.report(`portreserve's socket: ${ignored} ignored, the last one because ${why}`);
-    this.#quietUntil = Date.now() + quietMs;
+    this.#quietUntil = performance.now() + quietMs;
     this.#ignored = 0;
   }
 }
@@ -120,6 +120,6 @@ export function openPortreserveSocket(path: string): number {
     return fd;
   } catch (error) {
     closeSync(fd);
-    throw error;
+    throw cannotServe(path, error);
   }
 }

@@ -70,6 +70,14 @@ export function bindPathInstead(fd: number, path: string, type: number, options:
   unlinkSync(aside);
 }
 
+/** The error of a socket of berthd's own that bindPath could not give its path. */
+export function cannotServe(path: string, error: unknown): unknown {
+  if (!isSystemError(error)) return error;
+  const other = lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false;
+  const reason = other ? `what is there is no socket (${error.code})` : messageOf(error);
+  return new BerthError('Failed', `cannot serve '${path}': ${reason}`, { cause: error });
+}
+
 /** As mkdirSync with `recursive`, which answers ENOENT where a read-only file system is the reason (EROFS). */
 function makeDirectory(path: string, mode: number): void {
   if (existsSync(path)) return;

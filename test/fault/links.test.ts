@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import {
+  closeSync,
   lstatSync,
   mkdirSync,
   readFileSync,
+  readdirSync,
   readlinkSync,
   symlinkSync,
   statSync,
@@ -57,6 +59,83 @@ describe('links and other things in the directory of reservations', () => {
     assert.equal(outcome(() => { native.bind(thief, address); }), 'ok', 'nothing is held by a berthd that has ended'); // prettier-ignore
   });
 });
+
+/** What can lie in the place of a socket, in a directory where `secret` is; made by a shell in that directory. */
+const inTheWay = {
+  'a link to a file': 'ln -s secret socket',
+  'a link to nothing': 'ln -s nothing socket',
+  'a link in a circle': 'ln -s socket socket',
+  'a link to a directory': 'mkdir folder && ln -s folder socket',
+  'a link to a socket that nobody serves': 'mv stale elsewhere && ln -s elsewhere socket',
+  'a file': 'cp secret socket',
+  'a directory': 'mkdir socket',
+  'a FIFO': 'mkfifo socket',
+  'a device': 'ln -s /dev/zero socket',
+};
+
+/** Name, kind, mode and what it says, of everything in a directory. */
+function picture(directory: string): string[] {
+  return readdirSync(directory)
+    .sort()
+    .map((name) => {
+      const file = lstatSync(join(directory, name));
+      const says = file.isSymbolicLink()
+        ? readlinkSync(join(directory, name))
+        : file.isFile()
+          ? readFileSync(join(directory, name), 'utf8')
+          : '';
+      return `${name} ${file.mode.toString(8)} ${file.uid} ${file.ino} ${says}`;
+    });
+}
+
+for (const [option, where] of [
+  ['--portreserve-socket', 'the place of the socket of portreserve'],
+  ['--control', 'the place of the control socket'],
+] as const)
+  describe(`in ${where}`, () => {
+    for (const [what, make] of Object.entries(inTheWay))
+      it(`${what} is left alone, and so is what it leads to`, async (t) => {
+        const place = new Place(t, { app });
+        const directory = join(place.directory, 'run');
+        mkdirSync(directory);
+        writeFileSync(join(directory, 'secret'), 'root:secret\n', { mode: 0o600 });
+        const stale = openSocket('datagram', 'unix');
+        native.bind(stale, { family: 'unix', path: join(directory, 'stale') });
+        closeSync(stale);
+        assert.equal((await run(t, 'sh', ['-c', make], { cwd: directory })).status, 0);
+        const before = picture(directory);
+        const socket = join(directory, 'socket');
+        const daemon = new Berthd(t, {}, { args: [option, socket] }, place);
+        const { status, err } = await daemon.child.exit;
+        assert.notEqual(status, 0);
+        assert.ok(err.includes(socket), err);
+        assert.match(err, /: what is there is no socket \(EADDRINUSE\)\n$/);
+        assert.deepEqual(picture(directory), before);
+        const thief = closing(t, openSocket('stream', 'inet'));
+        assert.equal(outcome(() => { native.bind(thief, address); }), 'ok'); // prettier-ignore
+      });
+
+    it('a socket that somebody serves stays, one that nobody serves goes', async (t) => {
+      const place = new Place(t, { app });
+      const socket = join(place.directory, 'socket');
+      const type = option === '--control' ? 'stream' : 'datagram';
+      const other = openSocket(type, 'unix');
+      native.bind(other, { family: 'unix', path: socket });
+      if (type === 'stream') native.listen(other, 8);
+      const inode = statSync(socket).ino;
+      const refused = new Berthd(t, {}, { args: [option, socket] }, place);
+      assert.notEqual((await refused.child.exit).status, 0);
+      assert.equal(statSync(socket).ino, inode);
+      closeSync(other);
+      const daemon = new Berthd(t, {}, { args: [option, socket] }, place);
+      await daemon.logs(/Holding 1 socket of 1 reservation/);
+      const client = closing(t, openSocket(type, 'unix'));
+      const said = outcome(() => {
+        native.connect(client, { family: 'unix', path: socket });
+      });
+      assert.equal(said, type === 'stream' ? 'EPROTOTYPE' : 'ok');
+    });
+  });
 
 describe('the environment of berth-claim', () => {
   it('decides nothing: not which descriptors there are, nor what they are called', async (t) => {

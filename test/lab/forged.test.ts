@@ -84,6 +84,73 @@ labTest('a name like the unit’s, wherever a stranger can have it, claims nothi
   });
 });
 
+/**
+ * What a container boots, whose own systemd has a web.service: as a user of the machine, or as root of a user namespace.
+ * /usr is the lab's, and so is the directory of the control socket.
+ */
+const box = (user: string): Record<string, string> => ({
+  '/srv/box/etc/os-release': 'ID=box\n',
+  '/srv/box/etc/machine-id': 'uninitialized\n',
+  '/srv/box/etc/passwd': 'root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n',
+  '/srv/box/etc/group': 'root:x:0:\nnogroup:x:65534:\n',
+  '/srv/box/etc/systemd/system/web.service': `[Unit]
+DefaultDependencies=no
+SuccessAction=exit-force
+FailureAction=exit-force
+[Service]
+Type=oneshot
+User=${user}
+StandardOutput=append:/out/said
+StandardError=append:/out/errors
+ExecStartPre=/bin/sh -c 'cat /proc/self/cgroup >/out/inside'
+ExecStartPre=-berth-claim web -- echo stolen
+ExecStart=berth-claim --bind bound -- echo stolen
+`,
+});
+const prepareBox = `set -e
+cd /srv/box
+mkdir -p usr dev proc sys run tmp var root out run/berth
+for name in bin sbin lib lib64; do ln -sfn usr/$name $name; done
+chmod 777 out
+rm -f out/*`;
+/** As systemd-nspawn@.service does: the container's cgroups are below this unit. */
+const runBox = [
+  ...['systemd-run', '--quiet', '--pipe', '--wait', '--collect', '--unit=box', '--slice=machine.slice'],
+  ...['-p', 'Delegate=yes', '-E', 'SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1'],
+  ...['systemd-nspawn', '--quiet', '--keep-unit', '--register=no', '--settings=no', '--directory=/srv/box'],
+  ...['--bind-ro=/usr', '--bind=/run/berth', '--resolv-conf=off', '--timezone=off', '--link-journal=no'],
+];
+
+labTest('a container whose systemd has a unit of that name claims nothing', async (t) => {
+  const bound = reservation(['ListenStream=127.0.0.1:7003'], ['Service=web.service', 'Handoff=bind']);
+  const options = { files: { ...reservations({ web, bound }), ...box('nobody') } };
+  await withLab(t, options, async (lab) => {
+    const before = [await statusOf(lab, 'web'), await statusOf(lab, 'bound')];
+    for (const [user, flags] of [
+      ['nobody', []],
+      ['root', ['--private-users=524288:65536', '--private-users-ownership=chown']],
+    ] as const) {
+      await lab.run(prepareBox);
+      for (const [path, text] of Object.entries(box(user))) await lab.write(path, text);
+      await lab.run([...runBox, ...flags, '--boot', 'systemd.unit=web.service'], {
+        allowFail: true,
+      });
+      assert.match(await lab.text(['cat', '/srv/box/out/inside']), /^0::\/system\.slice\/web\.service$/m);
+      const errors = await lab.text(['cat', '/srv/box/out/errors']);
+      for (const name of ['web', 'bound'])
+        assert.match(
+          errors,
+          new RegExp(
+            `'${name}' is reserved for web\\.service, and pid \\d+ .*, box\\.service\\) is not of it`,
+          ),
+          user,
+        );
+      assert.equal(await lab.text(['cat', '/srv/box/out/said']), '');
+    }
+    assert.deepEqual([await statusOf(lab, 'web'), await statusOf(lab, 'bound')], before);
+  });
+});
+
 /** Connects in a process that ends; sends its claim when a process of web.service has its number. */
 const reuse = `import json, os, signal, socket, sys
 os.makedirs('/run/proc', exist_ok=True)

@@ -222,6 +222,51 @@ labTest("portreserve's own portrelease finds its socket, also while berthd is aw
   });
 });
 
+/** What can lie in /run where systemd makes the socket, and what must be of it afterwards. */
+const inTheWay = {
+  'a link to a file': 'ln -s /srv/secret socket',
+  'a link to nothing': 'ln -s /srv/nothing socket',
+  'a file': 'cp -p /srv/secret socket',
+  'a directory': 'mkdir socket',
+  'a FIFO': 'mkfifo socket',
+  'a link in the place of the directory': 'cd .. && rmdir portreserve && ln -s /srv portreserve',
+};
+
+labTest('what lies in the place of its socket is nobody’s loss', async (t) => {
+  const secret = { text: 'root:secret\n', mode: 0o600 };
+  await withLab(t, { files: { ...files, '/srv/secret': secret } }, async (lab) => {
+    const socket = 'berth-portreserve.socket';
+    for (const [what, make] of Object.entries(inTheWay)) {
+      await lab.systemctl('stop', 'berth.service', socket);
+      await lab.run('rm -rf /run/portreserve /srv/socket && mkdir /run/portreserve');
+      await lab.run(`cd /run/portreserve && ${make}`);
+      await lab.run(['systemctl', 'start', socket], { allowFail: true });
+      // Reservations are held, and berth's own portrelease goes by the control socket.
+      await lab.systemctl('start', 'berth.service');
+      await assertComesAndGoesByHand(lab, what);
+      assert.equal(
+        await lab.text('cat /srv/secret; stat -c %a:%U /srv/secret'),
+        'root:secret\n600:root',
+        what,
+      );
+      assert.equal(existsSync(`/proc/${lab.init}/root/srv/nothing`), false);
+    }
+    await lab.systemctl('stop', 'berth.service', socket);
+    await lab.run('rm -rf /run/portreserve /srv/socket');
+    await lab.run(['systemctl', 'reset-failed', socket], { allowFail: true });
+    await lab.systemctl('start', socket, 'berth.service');
+    assert.equal(await lab.text(['stat', '-c', '%F:%a', '/run/portreserve/socket']), 'socket:666');
+  });
+});
+
+async function assertComesAndGoesByHand(lab: Lab, what: string): Promise<void> {
+  assert.deepEqual([await stateOf(lab), await tryPort(lab)], ['held', ''], what);
+  await lab.run(['portrelease', 'printer']);
+  assert.deepEqual([await stateOf(lab), await tryPort(lab)], ['released', everything], what);
+  await lab.run(['berth', 'reload']);
+  assert.deepEqual([await stateOf(lab), await tryPort(lab)], ['held', ''], what);
+}
+
 labTest('two services that share a port each have it while they run, as any user', async (t) => {
   const run = (name: string, number: number) =>
     `[Service]\nUser=nobody\nExecStartPre=-/sbin/portrelease ${name}\nExecStart=/usr/bin/python3 ${program} ${number}\n`;

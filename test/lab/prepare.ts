@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { describeFailure } from './process.js';
 import { treePath, type Machine } from './machine.js';
 import { projectRoot } from './paths.js';
+import { installSanitizers, stageEnvironment } from './sanitized.js';
 
 /** What a machine may have of an installed berth or portreserve: tests bring their own. */
 const berthOfTheHost = [
@@ -85,7 +86,10 @@ async function maskOthers(machine: Machine, keep: readonly string[]): Promise<vo
 /** Lays the built berth out as a package would. */
 export async function stageBerth(machine: Machine): Promise<void> {
   if (!existsSync(`${projectRoot}src/build/stage.sh`)) throw new Error('src/build/stage.sh is missing');
-  await machine.runBeside(['sh', 'src/build/stage.sh', treePath], { cwd: projectRoot });
+  await machine.runBeside(['sh', 'src/build/stage.sh', treePath], {
+    cwd: projectRoot,
+    env: { ...process.env, ...stageEnvironment },
+  });
 }
 
 /** Installs berth, enabled as a package would have it. */
@@ -93,6 +97,7 @@ async function installBerth(machine: Machine): Promise<void> {
   await stageBerth(machine);
   const units = ['berth.socket', 'berth-portreserve.socket', 'berth.service'];
   await machine.runBeside(['systemctl', `--root=${treePath}`, 'enable', ...units]);
+  await installSanitizers(machine);
 }
 
 /** Node as it runs here, for a tree that has none. */

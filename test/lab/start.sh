@@ -32,8 +32,10 @@ echo held
 read -r _
 echo $$ >"$lab/cgroup/$cgroup/cgroup.procs"
 
+# What a sanitized build finds outlives the lab.
+reports=${BERTH_SANITIZER_REPORTS:+--bind=$BERTH_SANITIZER_REPORTS:/var/log/berth-sanitizers}
 # Without nspawn's own seccomp filter the services meet the system calls that they would meet on a machine.
 env -i PATH="$PATH" SYSTEMD_SECCOMP=0 SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn \
   --quiet --directory=$lab/tree --machine="$machine" --register=no --keep-unit --settings=no --private-network --capability=CAP_SYS_RESOURCE \
   --rlimit=NOFILE=1024:524288 \
-  --resolv-conf=off --timezone=off --link-journal=no --boot </dev/null
+  ${reports:+"$reports"} --resolv-conf=off --timezone=off --link-journal=no --boot </dev/null

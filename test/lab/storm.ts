@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { spawn } from 'node:child_process';
-import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { readFileSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { ReservationStatus } from '../../src/protocol/messages.js';
 import { call } from '../../src/protocol/client.js';
@@ -29,12 +29,18 @@ fi
 exec /usr/bin/berth-claim.real "$@"
 `;
 
+/** By how many seconds berthd's clock of the day is off (preload/clock.c). */
+const clock = '/srv/clock';
+const clockLibrary = '/usr/local/lib/clock.so';
+
 export const stormLab: LabOptions = {
   name: 'storm',
-  units: Object.fromEntries(
-    names.map((name) => [
-      `${name}.service`,
-      `[Unit]
+  units: {
+    'berth.service.d/clock.conf': `[Service]\nEnvironment=LD_PRELOAD=${clockLibrary}\n`,
+    ...Object.fromEntries(
+      names.map((name) => [
+        `${name}.service`,
+        `[Unit]
 StartLimitIntervalSec=0
 [Service]
 Type=notify
@@ -42,22 +48,30 @@ ExecStart=${peer} ${services[name].command} --notify
 [Install]
 WantedBy=multi-user.target
 `,
-    ]),
-  ),
-  enable: names.map((name) => `${name}.service`),
-  programs: { ...peerAt(), '/usr/local/bin/step': `${projectRoot}build/bin/step` },
-  files: reservations(
-    Object.fromEntries(
-      names.map((name) => {
-        const { port, handoff, ...more } = services[name];
-        const settings = [
-          `Handoff=${handoff}`,
-          ...('whileStopped' in more ? [`WhileStopped=${more.whileStopped}`] : []),
-        ];
-        return [name, reservation([`ListenStream=${port}`, `ListenDatagram=${port}`], settings)];
-      }),
+      ]),
     ),
-  ),
+  },
+  enable: names.map((name) => `${name}.service`),
+  programs: {
+    ...peerAt(),
+    '/usr/local/bin/step': `${projectRoot}build/bin/step`,
+    [clockLibrary]: `${projectRoot}build/bin/clock.so`,
+  },
+  files: {
+    [clock]: '\0'.repeat(8),
+    ...reservations(
+      Object.fromEntries(
+        names.map((name) => {
+          const { port, handoff, ...more } = services[name];
+          const settings = [
+            `Handoff=${handoff}`,
+            ...('whileStopped' in more ? [`WhileStopped=${more.whileStopped}`] : []),
+          ];
+          return [name, reservation([`ListenStream=${port}`, `ListenDatagram=${port}`], settings)];
+        }),
+      ),
+    ),
+  },
 };
 
 /** How a struck process was struck, and how many calls it had made: what step.c says at its end. */
@@ -72,6 +86,8 @@ export class Storm {
   #baseline = '';
   #descriptors: readonly string[] = [];
   #manager: readonly string[] = [];
+  /** Seconds by which berthd's clock of the day is off. */
+  #ahead = 0;
 
   private constructor(readonly lab: Lab) {}
 
@@ -122,6 +138,15 @@ export class Storm {
     await this.lab.run(`echo ${n} >/run/step`);
   }
 
+  /** Sets berthd's clock of the day, from one moment to the next, and for those that come after it. */
+  setClock(time: number): void {
+    this.#ahead = Math.round((time - Date.now()) / 1000);
+    const bytes = Buffer.alloc(8);
+    bytes.writeBigInt64LE(BigInt(this.#ahead));
+    // In place: berthd has it mapped.
+    writeFileSync(`/proc/${this.lab.init}/root${clock}`, bytes, { flag: 'r+' });
+  }
+
   /** Waits until berthd serves. */
   async settled(): Promise<void> {
     const active = async (): Promise<true | undefined> =>
@@ -132,8 +157,10 @@ export class Storm {
   /** Throws unless all sockets are the same, no descriptor is left over, and `name` can be started and serves. */
   async check(name: Service): Promise<void> {
     await this.settled();
+    const before = Date.now();
     await this.restart(name);
     await this.#serves(name);
+    await this.#isTold(name, before);
     const sockets = await this.#sockets();
     if (sockets !== this.#baseline) throw new Error(`other sockets: ${sockets}, before: ${this.#baseline}`);
     await this.#settle('berthd', () => descriptorsOf(this.berthd), this.#descriptors);
@@ -143,6 +170,15 @@ export class Storm {
   /** All reservations are claimed by then, as they were at the beginning. */
   async checkAll(): Promise<void> {
     for (const name of names) await this.check(name);
+  }
+
+  /** berthd says by its own clock since when a service has its sockets: so that clock is what it was set to. */
+  async #isTold(name: Service, before: number): Promise<void> {
+    const { claimants } = await this.#status(name);
+    const since = claimants[0]?.since ?? NaN;
+    const real = since - this.#ahead * 1000;
+    if (!(real >= before - 2000 && real <= Date.now() + 2000))
+      throw new Error(`${name} is claimed since ${since}, by a clock that is ${this.#ahead} s ahead`);
   }
 
   async #serves(name: Service): Promise<void> {

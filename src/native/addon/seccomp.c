@@ -8,10 +8,12 @@
 #include <errno.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "napi.h"
@@ -163,6 +165,36 @@ static int answer(int listener, int slot, int error) {
     return failure == ENOENT ? 0 : failure; /* ENOENT: the process was killed */
 }
 
+static void wake_up(int signal) {
+    (void)signal;
+}
+
+/* A signal for this thread, each time that so much has passed; 0 for none. */
+static void keep_waking(long nanoseconds) {
+    static timer_t timer;
+    static bool made;
+    if (!made) {
+        struct sigaction action = {.sa_handler = wake_up}; /* no SA_RESTART: what waits ends with EINTR */
+        struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMAX - 1};
+        event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+        sigaction(event.sigev_signo, &action, NULL);
+        made = timer_create(CLOCK_MONOTONIC, &event, &timer) == 0;
+    }
+    struct itimerspec times = {.it_value.tv_nsec = nanoseconds, .it_interval.tv_nsec = nanoseconds};
+    if (made)
+        timer_settime(timer, 0, &times, NULL);
+}
+
+/* Who has given its listener may have kept a duplicate, and take the call between poll(2) and here. Then this waits for the
+ * next one: nobody may make berthd wait. */
+static int receive(int listener, struct seccomp_notif *call) {
+    keep_waking(20L * 1000 * 1000);
+    int result = ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, call), error = errno;
+    keep_waking(0);
+    errno = error;
+    return result;
+}
+
 /* receiveCall(listener, room): 1 when there was a call, which waits until answerCall; 0 when none waits, and -1 when none will
  * any more, because all processes have gone. */
 static napi_value receive_call(napi_env env, napi_callback_info info) {
@@ -177,7 +209,7 @@ static napi_value receive_call(napi_env env, napi_callback_info info) {
     int slot = free_slot();
     journal[slot].begun = 0;
     memset(&journal[slot].call, 0, sizeof journal[slot].call);
-    if (ioctl(entry.fd, SECCOMP_IOCTL_NOTIF_RECV, &journal[slot].call) == 0) {
+    if (receive(entry.fd, &journal[slot].call) == 0) {
         if (slot < MAX_CALLS - 1) {
             describe(slot, room);
             return make_int(env, 1);

@@ -1,0 +1,27 @@
+/*
+ * Stands in front of Node in a lab whose berth is built with the sanitizers (sanitized.ts): what loads such an addon must
+ * have their runtime first, and nothing else of the lab shall have it. Node keeps the name that the process has.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+	char name[16], link[64], preload[256];
+	const char *others = getenv("LD_PRELOAD");
+	if (argc < 1 || prctl(PR_GET_NAME, name) < 0)
+		return 1;
+	snprintf(preload, sizeof preload, "/usr/lib/berth/sanitizers/libasan.so %s", others == NULL ? "" : others);
+	setenv("LD_PRELOAD", preload, 1);
+	setenv("ASAN_OPTIONS", "log_path=/var/log/berth-sanitizers/report:exitcode=86", 1);
+	/* Node leaves much behind: whose it is, is judged from the report. */
+	setenv("LSAN_OPTIONS", "exitcode=0:print_suppressions=0:suppressions=/usr/lib/berth/sanitizers/suppressions", 1);
+	setenv("UBSAN_OPTIONS", "print_stacktrace=1:log_path=/var/log/berth-sanitizers/report", 1);
+	snprintf(link, sizeof link, "/usr/lib/berth/sanitizers/%s", name);
+	execv(link, argv);
+	execv("/usr/bin/node", argv);
+	perror("/usr/bin/node");
+	return 127;
+}

@@ -1,0 +1,46 @@
+import { treePath, type Machine } from './machine.js';
+import { projectRoot } from './paths.js';
+
+/**
+ * For test/sanitized.sh, which sets it: the directory for what the sanitizers find in the labs, whose berth is then a
+ * sanitized build. All labs have it at /var/log/berth-sanitizers (start.sh).
+ */
+const reports = process.env['BERTH_SANITIZER_REPORTS'];
+
+/** Whether berth is a sanitized build, whose berth-claim is no static program: not every root has its libraries. */
+export const isSanitized = reports !== undefined;
+
+/** Where berth's programs find Node in the lab, for stage.sh. */
+export const stageEnvironment: NodeJS.ProcessEnv =
+  reports === undefined ? {} : { NODE: '/usr/lib/berth/sanitizers/node' };
+
+/**
+ * What the runtime of the sanitizers needs of berthd's sandbox beyond what berthd itself does: a place for its reports,
+ * and ptrace(2), by which LeakSanitizer stops the threads at the process's end.
+ */
+const dropIn = `[Service]
+ReadWritePaths=/var/log/berth-sanitizers
+SystemCallFilter=ptrace
+`;
+
+const install = `set -e
+at=$1/usr/lib/berth/sanitizers
+mkdir -p "$at" "$1/var/log/berth-sanitizers" "$1/etc/systemd/system/berth.service.d"
+install -m 755 build/bin/sanitized-node "$at/node"
+install -m 644 test/sanitizers.supp "$at/suppressions"
+ln -sf /usr/bin/node "$at/berthd"
+ln -sf /usr/bin/node "$at/berth"
+for library in libasan.so libubsan.so; do
+  file=$(readlink -f "$(cc -print-file-name=$library)")
+  cp "$file" "$at/$library"
+  # A tree that has no compiler has no such library, by the name that it is linked by.
+  name=/usr/lib/x86_64-linux-gnu/$(basename "$file" | sed 's/\\(\\.so\\.[0-9]*\\).*/\\1/')
+  [ -e "$1$name" ] || cp "$file" "$1$name"
+done
+printf %s "$2" >"$1/etc/systemd/system/berth.service.d/sanitizers.conf"`;
+
+/** Lays out what a sanitized berth needs to run; nothing where there is none. */
+export async function installSanitizers(machine: Machine): Promise<void> {
+  if (reports === undefined) return;
+  await machine.runBeside(['sh', '-c', install, 'sh', treePath, dropIn], { cwd: projectRoot });
+}
