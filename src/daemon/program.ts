@@ -8,6 +8,7 @@ import { makeEndpoint, match, parseAddress } from './bind-match.js';
 import type { Endpoint, ParsedAddress } from './bind-match.js';
 import type { HeldSocket } from './held-socket.js';
 import type { Log } from './log.js';
+import { parsePath, servePath } from './program-path.js';
 
 /** What the next berthd has to know of a supervised program. */
 export interface ProgramState {
@@ -43,9 +44,10 @@ function isHeldDatagram6({ address, request }: HeldSocket): boolean {
 
 /** The kernel does the call itself, and gives its own error. */
 const leaveIt = -1;
-/** What bind(2) takes at the most (struct sockaddr_storage), and the least that is an IP address. */
+/** What bind(2) takes at the most (struct sockaddr_storage), the least that is an IP address, and the least of a path. */
 const maxAddress = 128;
-const minAddress = 16;
+const minIpAddress = 16;
+const minAddress = 3;
 /** A program may ask for the wrong thing for ever; the log wants to know some of it. */
 const maxHints = 10;
 
@@ -142,6 +144,9 @@ export class Program {
     if (call.length < minAddress || call.length > maxAddress) return leaveIt;
     const bytes = native.readMemory(call.pid, call.address, call.length);
     if (bytes === undefined) return leaveIt;
+    const path = parsePath(bytes);
+    if (path !== undefined) return this.#bindPath(call, path);
+    if (call.length < minIpAddress) return leaveIt;
     const held = this.#heldOn(bytes.readUInt16BE(2));
     if (held.length === 0) return leaveIt;
     return this.#withSocket(call, (fd, facts) => {
@@ -165,6 +170,12 @@ export class Program {
       if (isDatagram6(facts)) this.#yield(held, found, fd);
       return 0;
     });
+  }
+
+  #bindPath(call: SupervisedCall, path: string): number {
+    const held = this.#events.held(this.#state.names).filter((socket) => socket.path !== undefined);
+    if (held.length === 0) return leaveIt;
+    return this.#withSocket(call, (fd, facts) => servePath(call, { fd, facts, path }, held, this) ?? leaveIt);
   }
 
   #listen(call: SupervisedCall): number {
@@ -212,7 +223,7 @@ export class Program {
     sockets: readonly HeldSocket[],
   ): readonly HeldEndpoint[] | undefined {
     const held = sockets.flatMap((socket): HeldEndpoint[] => {
-      const { device } = socket;
+      const { device } = socket.yielding;
       const of = native.socketFacts(socket.fd);
       if (of?.netns !== facts.netns) return [];
       const at = parseAddress(of.name, of.domain);
@@ -237,9 +248,9 @@ export class Program {
   /** So that the kernel looks at the program's own sockets first, whether they are in the way of another. */
   #stepBehind(sockets: readonly HeldSocket[]): void {
     for (const socket of sockets) {
-      if (!socket.ahead) continue;
+      if (!socket.yielding.ahead) continue;
       try {
-        socket.stepBehind();
+        socket.yielding.stepBehind();
       } catch {
         // One over IPv4 is in the way, and that one the kernel sees first.
       }
@@ -248,8 +259,8 @@ export class Program {
 
   /** So that the program gets what arrives. */
   #yield(sockets: readonly HeldSocket[], found: readonly HeldEndpoint[], fd: number): void {
-    for (const socket of sockets) if (isHeldDatagram6(socket)) socket.fallAhead();
-    for (const { domain, socket } of found) if (domain === 'inet6') socket.yieldTo(fd);
+    for (const socket of sockets) if (isHeldDatagram6(socket)) socket.yielding.fallAhead();
+    for (const { domain, socket } of found) if (domain === 'inet6') socket.yielding.to(fd);
   }
 
   #say(call: SupervisedCall, what: string): void {

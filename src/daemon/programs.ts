@@ -1,5 +1,6 @@
 import { closeSync, readlinkSync } from 'node:fs';
-import { BerthError } from '../model/errors.js';
+import { needsNetwork } from '../model/bind-mode.js';
+import { BerthError, messageOf } from '../model/errors.js';
 import { closeForeign } from '../native/close.js';
 import { native } from '../native/index.js';
 import type { Peer } from '../protocol/peer.js';
@@ -44,7 +45,7 @@ export class Programs {
     takeListener: () => number | undefined,
     save: () => void,
   ): Reply[] {
-    checkNetwork(peer.pid);
+    if (entries.some(({ reservation }) => needsNetwork(reservation))) checkNetwork(peer.pid);
     for (const { reservation } of entries)
       if (this.#claims.of(reservation.name).length >= maxForOneReservation)
         throw new BerthError('Busy', `'${reservation.name}' has ${maxForOneReservation} claimants already`);
@@ -104,6 +105,7 @@ export class Programs {
         changed: this.#changed,
         ended: () => {
           this.#programs.delete(program);
+          this.#leave(program);
           this.#claims.endProgram(state.names, key);
           this.#changed();
         },
@@ -112,6 +114,17 @@ export class Programs {
     );
     this.#programs.add(program);
     this.#claims.addProgram(state, key);
+  }
+
+  /** At once, and not with the last of several programs: the file of its socket leads nowhere any more. */
+  #leave(program: Program): void {
+    for (const socket of program.state.names.flatMap((name) => this.#table.socketsOf(name))) {
+      try {
+        if (socket.leave(program)) this.#changed();
+      } catch (error) {
+        this.#log.warning(`${socket.describe()} cannot be put back: ${messageOf(error)}`);
+      }
+    }
   }
 
   #heldFor(name: string): HeldSocket[] {

@@ -10,5 +10,6 @@ NAPI_MODULE_INIT() {
     init_watch(env, exports);
     init_diag(env, exports);
     init_stamps(env, exports);
+    init_paths(env, exports);
     return exports;
 }

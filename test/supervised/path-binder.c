@@ -1,0 +1,142 @@
+/* A program that binds to a path, for the tests of the supervised bind.
+ *
+ *     path-binder serve KIND PATH    unlinks and binds, listens, and answers each client with its number until it is killed
+ *     path-binder keep KIND PATH     the same without unlink(2)
+ *     path-binder tidy KIND PATH     as keep; at SIGTERM it removes the path and ends
+ *     path-binder try KIND PATH...   tells of each path what bind(2) and getsockname(2) say
+ *     path-binder loop KIND PATH     binds without unlink(2), and closes, for ever, each in a child; tells of each failure
+ *     path-binder thief PATH MS      binds, unlinks nothing, whenever the path is free; tells how often it was and how often it got it
+ *
+ * KIND is stream, datagram or seqpacket. `serve`, `keep` and `tidy` say `ready` to systemd. */
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *own;
+
+static int kind_of(const char *name) {
+    return strcmp(name, "stream") == 0 ? SOCK_STREAM : strcmp(name, "datagram") == 0 ? SOCK_DGRAM : SOCK_SEQPACKET;
+}
+
+static int bind_to(int fd, const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    return bind(fd, (struct sockaddr *)&address, sizeof address);
+}
+
+static void tell_systemd(void) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = getenv("NOTIFY_SOCKET");
+    if (path == NULL || strlen(path) >= sizeof address.sun_path)
+        return;
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    strcpy(address.sun_path, path);
+    if (address.sun_path[0] == '@')
+        address.sun_path[0] = '\0';
+    socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+    if (sendto(fd, "READY=1", 7, 0, (struct sockaddr *)&address, length) < 0)
+        perror("path-binder");
+    close(fd);
+}
+
+static void tidy(int signal) {
+    (void)signal;
+    unlink(own);
+    _exit(0);
+}
+
+static int serve(int kind, const char *path, const char *how) {
+    char answer[32];
+    own = path;
+    if (strcmp(how, "serve") == 0)
+        unlink(path);
+    if (strcmp(how, "tidy") == 0)
+        signal(SIGTERM, tidy);
+    int fd = socket(AF_UNIX, kind, 0);
+    if (bind_to(fd, path) < 0 || (kind != SOCK_DGRAM && listen(fd, 64) < 0))
+        return perror("path-binder"), 1;
+    puts("listening");
+    fflush(stdout);
+    tell_systemd();
+    int length = snprintf(answer, sizeof answer, "%d\n", getpid());
+    for (;;) {
+        int client = kind == SOCK_DGRAM ? (pause(), -1) : accept(fd, NULL, NULL);
+        if (client < 0)
+            continue;
+        if (send(client, answer, (size_t)length, MSG_NOSIGNAL) < 0)
+            perror("path-binder");
+        close(client);
+    }
+}
+
+static void try(int kind, const char *path) {
+    struct sockaddr_un name = {0};
+    socklen_t length = sizeof name - 1;
+    int fd = socket(AF_UNIX, kind, 0);
+    if (bind_to(fd, path) < 0)
+        puts(strerrorname_np(errno));
+    else if (getsockname(fd, (struct sockaddr *)&name, &length) == 0)
+        printf("ok %s\n", name.sun_path);
+    fflush(stdout);
+}
+
+static void loop(int kind, const char *path) {
+    for (unsigned long round = 1;; round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            unlink(path);
+            int fd = socket(AF_UNIX, kind, 0);
+            if (bind_to(fd, path) < 0)
+                printf("bind: %s\n", strerrorname_np(errno));
+            else if (kind != SOCK_DGRAM && listen(fd, 8) < 0)
+                printf("listen: %s\n", strerrorname_np(errno));
+            fflush(stdout);
+            _exit(0);
+        }
+        waitpid(child, NULL, 0);
+        if (round % 200 == 0)
+            printf("round %lu\n", round);
+        fflush(stdout);
+    }
+}
+
+static int steal(const char *path, long ms) {
+    struct timespec begin, now;
+    struct stat status;
+    unsigned long looks = 0, absent = 0, stolen = 0;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    do {
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        looks++;
+        absent += lstat(path, &status) < 0;
+        stolen += bind_to(fd, path) == 0;
+        close(fd);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while ((now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000 < ms);
+    printf("%lu looks, absent %lu, stolen %lu\n", looks, absent, stolen);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc == 4 && strcmp(argv[1], "thief") == 0)
+        return steal(argv[2], atol(argv[3]));
+    if (argc < 4)
+        return 2;
+    int kind = kind_of(argv[2]);
+    if (strcmp(argv[1], "loop") == 0)
+        loop(kind, argv[3]);
+    if (strcmp(argv[1], "try") != 0)
+        return serve(kind, argv[3], argv[1]);
+    for (int i = 3; i < argc; i++)
+        try(kind, argv[i]);
+    return 0;
+}
