@@ -70,14 +70,19 @@ describe('a supervised program that restricts itself by Landlock', () => {
     if (!(await requiresLandlock(t, 4))) return;
     const port = freePort();
     const daemon = await berthd(t, port);
-    const script = `${binder} serve ${port} & read go; exec ${restricted} tcp ${binder} stdin`;
+    const script = `${binder} serve ${port} & echo $!; read go; exec ${restricted} tcp ${binder} stdin`;
     const child = new Child(t, programs.claim, line(daemon, ['sh', '-c', script]));
     await child.prints('out', /listening/);
     child.write(`go\n${port}\n`);
-    // A command in the background has another input, so it is the restricted one that reads.
-    await child.prints('out', /EACCES/);
-    const { out } = await run(t, 'ss', ['-Hltn', `sport = :${port}`]);
-    assert.match(out, /LISTEN/);
+    try {
+      // A command in the background has another input, so it is the restricted one that reads.
+      await child.prints('out', /EACCES/);
+      const { out } = await run(t, 'ss', ['-Hltn', `sport = :${port}`]);
+      assert.match(out, /LISTEN/);
+    } finally {
+      // Not of this process, and it would keep the pipe open.
+      process.kill(Number(/^(\d+)$/m.exec(child.out)?.[1]), 'SIGKILL');
+    }
   });
 });
 
