@@ -5,7 +5,8 @@
  *     path-binder tidy KIND PATH     as keep; at SIGTERM it removes the path and ends
  *     path-binder try KIND PATH...   tells of each path what bind(2) and getsockname(2) say
  *     path-binder loop KIND PATH     binds without unlink(2), and closes, for ever, each in a child; tells of each failure
- *     path-binder thief PATH MS      binds, unlinks nothing, whenever the path is free; tells how often it was and how often it got it
+ *     path-binder thief PATH MS      looks at the path and tries to bind there, for so long, with 0 until SIGTERM; tells how
+ *                                    often there was nothing, and how often it got it
  *
  * KIND is stream, datagram or seqpacket. `serve`, `keep` and `tidy` say `ready` to systemd. */
 #include <errno.h>
@@ -109,10 +110,18 @@ static void loop(int kind, const char *path) {
     }
 }
 
+static volatile sig_atomic_t over;
+
+static void end(int signal) {
+    (void)signal;
+    over = 1;
+}
+
 static int steal(const char *path, long ms) {
     struct timespec begin, now;
     struct stat status;
     unsigned long looks = 0, absent = 0, stolen = 0;
+    signal(SIGTERM, end);
     clock_gettime(CLOCK_MONOTONIC, &begin);
     do {
         int fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -121,7 +130,7 @@ static int steal(const char *path, long ms) {
         stolen += bind_to(fd, path) == 0;
         close(fd);
         clock_gettime(CLOCK_MONOTONIC, &now);
-    } while ((now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000 < ms);
+    } while (!over && (ms == 0 || (now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000 < ms));
     printf("%lu looks, absent %lu, stolen %lu\n", looks, absent, stolen);
     return 0;
 }
