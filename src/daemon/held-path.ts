@@ -69,14 +69,18 @@ export class HeldPath {
 
   /**
    * Whether a process that says `text` of a socket of this type (the kernel's number) means this path. Its links, its root
-   * and its mounts are looked through.
+   * and its mounts are looked through. Undefined when that takes too long.
    */
-  isMeant(pid: number, text: string, type: number): boolean {
+  isMeant(pid: number, text: string, type: number): boolean | undefined {
     const cut = text.lastIndexOf('/') + 1;
     if (text.slice(cut) !== this.#name || type !== this.#type) return false;
-    return (
-      this.#inDirectory((place) => native.means(pid, cut === 0 ? '.' : text.slice(0, cut), place)) === true
-    );
+    const directory = openDirectory(dirname(this.path));
+    if (directory === undefined) return false;
+    try {
+      return native.means(pid, cut === 0 ? '.' : text.slice(0, cut), directory);
+    } finally {
+      closeSync(directory);
+    }
   }
 
   /**

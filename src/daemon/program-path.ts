@@ -1,5 +1,6 @@
 import type { SocketFacts, SupervisedCall } from '../native/index.js';
 import { constant } from '../native/index.js';
+import type { HeldPath } from './held-path.js';
 import type { HeldSocket } from './held-socket.js';
 
 /** sizeof(struct sockaddr_un), and where its path begins. */
@@ -18,19 +19,33 @@ export function parsePath(bytes: Buffer): string | undefined {
 
 /**
  * Binds a program's socket to a path in the place of the held one. 0 or an errno; undefined, with nothing done, when it asks
- * for another path, or for one that it may not have: then the kernel has an error for it.
+ * for another path, or for one that it may not have: then the kernel has an error for it. `slow` when that cannot be told.
  */
 export function servePath(
   call: SupervisedCall,
   { fd, facts, path }: { readonly fd: number; readonly facts: SocketFacts; readonly path: string },
   held: readonly HeldSocket[],
   program: object,
-): number | undefined {
+): number | 'slow' | undefined {
   if (facts.domain !== constant('AF_UNIX')) return undefined;
-  const place = held.find((socket) => socket.path?.isMeant(call.pid, path, facts.type) === true)?.path;
-  if (place === undefined) return undefined;
+  const place = findPlace(call.pid, path, facts.type, held);
+  if (place === undefined || place === 'slow') return place;
   if (facts.name.length <= start) return place.admit(fd, path, program) ? 0 : undefined;
   if (call.begun && parsePath(facts.name) === path && place.finish(fd, program)) return 0;
   // It is bound already. The kernel would look at the path first, where the held socket is.
   return place.isTaken(program) ? undefined : constant('EINVAL');
+}
+
+function findPlace(
+  pid: number,
+  path: string,
+  type: number,
+  held: readonly HeldSocket[],
+): HeldPath | 'slow' | undefined {
+  for (const { path: place } of held) {
+    const meant = place?.isMeant(pid, path, type);
+    if (meant === true) return place;
+    if (meant === undefined && place !== undefined) return 'slow';
+  }
+  return undefined;
 }

@@ -64,6 +64,8 @@ export class Program {
   readonly #said = new Set<string>();
   #state: ProgramState;
   #open = true;
+  /** Its paths are in file systems that do not answer. */
+  #slow = false;
 
   /** Takes the listener over. */
   constructor(listener: number, state: ProgramState, events: ProgramEvents, log: Log) {
@@ -174,8 +176,14 @@ export class Program {
 
   #bindPath(call: SupervisedCall, path: string): number {
     const held = this.#events.held(this.#state.names).filter((socket) => socket.path !== undefined);
-    if (held.length === 0) return leaveIt;
-    return this.#withSocket(call, (fd, facts) => servePath(call, { fd, facts, path }, held, this) ?? leaveIt);
+    if (held.length === 0 || this.#slow) return leaveIt;
+    return this.#withSocket(call, (fd, facts) => {
+      const answer = servePath(call, { fd, facts, path }, held, this);
+      if (answer !== 'slow') return answer ?? leaveIt;
+      this.#slow = true;
+      this.#say(call, 'has berthd look for a path that it cannot find in time: it gets none any more');
+      return leaveIt;
+    });
   }
 
   #listen(call: SupervisedCall): number {

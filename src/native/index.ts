@@ -190,8 +190,11 @@ export interface Native {
     gid: number,
     aside: string,
   ): void;
-  /** Whether a process that calls a directory `text` means that one, and has it where it is not read-only. */
-  means(pid: number, text: string, directory: number): boolean;
+  /**
+   * Whether a process that calls a directory `text` means that one, and has it where it is not read-only. Undefined after a
+   * second: the text may lead into a file system that does not answer.
+   */
+  means(pid: number, text: string, directory: number): boolean | undefined;
   /** Notes that a path is about to be bound for a program: its socket is not to be undone. */
   noteBegun(): void;
   /** Makes a program's socket what it was before the call that the journal tells of. */

@@ -14,8 +14,8 @@ import { describe, it, type TestContext } from 'node:test';
 import { Berthd, programs } from '../support/berthd.js';
 import { scratch } from '../support/files.js';
 import { Child, root, run, until, type Exit } from '../support/processes.js';
-import { requiresRoot } from '../support/requirements.js';
-import { connect, outcome, serve as serveAt, type Kind } from '../support/sockets.js';
+import { requires, requiresRoot } from '../support/requirements.js';
+import { connect, freePort, outcome, serve as serveAt, type Kind } from '../support/sockets.js';
 
 const cases = `${root}build/bin/path-cases`;
 const binder = `${root}build/bin/path-binder`;
@@ -222,6 +222,22 @@ describe('berth-claim --bind with a path', () => {
     assert.match((await inner(readOnly)).out, /^(EROFS|EADDRINUSE)\n$/);
     await daemon.reaches('app', 'held');
     assert.equal(fileId(path), held);
+  });
+
+  it('waits for no file system that does not answer, and for no second path of such a program', async (t) => {
+    if (!requiresRoot(t)) return;
+    const { daemon, path } = await berthd(t);
+    const [silent, other] = [scratch(t), freePort()];
+    daemon.write({ other: `[Socket]\nListenStream=${other}\n[Reservation]\nHandoff=bind\n` });
+    assert.equal((await daemon.berth(['reload'])).status, 0);
+    const { out } = await claim(t, daemon, [binder, 'hang', silent, path]);
+    if (!requires(t, out !== 'no FUSE\n', 'this kernel has no FUSE')) return;
+    assert.equal(out, 'EADDRINUSE\n');
+    await daemon.logs(/cannot find in time: it gets none any more/);
+    await daemon.reaches('app', 'held');
+    assert.equal((await claim(t, daemon, [binder, 'try', 'stream', path])).out, `ok ${path}\n`);
+    const ports = await claim(t, daemon, [`${root}build/bin/binder`, 'try', String(other)], ['other']);
+    assert.equal(ports.out, 'ok\n');
   });
 
   it('leaves nothing behind in berthd', async (t) => {

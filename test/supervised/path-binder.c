@@ -5,16 +5,21 @@
  *     path-binder tidy KIND PATH     as keep; at SIGTERM it removes the path and ends
  *     path-binder try KIND PATH...   tells of each path what bind(2) and getsockname(2) say
  *     path-binder loop KIND PATH     binds without unlink(2), and closes, for ever, each in a child; tells of each failure
+ *     path-binder hang DIRECTORY PATH...  tells of the paths what bind(2) says, while a child binds in that directory, which
+ *                                    is a file system that does not answer
  *     path-binder thief PATH MS      looks at the path and tries to bind there, for so long, with 0 until SIGTERM; tells how
  *                                    often there was nothing, and how often it got it
  *
  * KIND is stream, datagram or seqpacket. `serve`, `keep` and `tidy` say `ready` to systemd. */
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -90,6 +95,35 @@ static void try(int kind, const char *path) {
     fflush(stdout);
 }
 
+/* A FUSE that nobody serves: whoever looks into it waits until he is killed. */
+static int mount_silence(const char *directory) {
+    char options[96];
+    int fd = open("/dev/fuse", O_RDWR);
+    snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fd);
+    if (fd < 0 || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return -1;
+    return mount("fuse", directory, "fuse", 0, options);
+}
+
+static int hang(const char *directory, char **paths) {
+    char path[256];
+    if (mount_silence(directory) < 0)
+        return puts("no FUSE"), 0;
+    const char *name = strrchr(paths[0], '/');
+    snprintf(path, sizeof path, "%s/inside%s", directory, name == NULL ? "/" : name);
+    pid_t child = fork();
+    if (child == 0) {
+        bind_to(socket(AF_UNIX, SOCK_STREAM, 0), path);
+        _exit(0);
+    }
+    /* It is served before what comes after it, one call at a time. */
+    usleep(100000);
+    for (; *paths != NULL; paths++)
+        try(SOCK_STREAM, *paths);
+    kill(child, SIGKILL);
+    return 0;
+}
+
 static void loop(int kind, const char *path) {
     for (unsigned long round = 1;; round++) {
         pid_t child = fork();
@@ -140,6 +174,8 @@ int main(int argc, char **argv) {
         return steal(argv[2], atol(argv[3]));
     if (argc < 4)
         return 2;
+    if (strcmp(argv[1], "hang") == 0)
+        return hang(argv[2], argv + 3);
     int kind = kind_of(argv[2]);
     if (strcmp(argv[1], "loop") == 0)
         loop(kind, argv[3]);

@@ -11,5 +11,6 @@ NAPI_MODULE_INIT() {
     init_diag(env, exports);
     init_stamps(env, exports);
     init_paths(env, exports);
+    init_lookup(env, exports);
     return exports;
 }

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <linux/un.h>
 #include <pthread.h>
 #include <sched.h>
@@ -18,16 +17,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "napi.h"
 #include "seccomp.h"
-
-#ifndef RESOLVE_CACHED
-#define RESOLVE_CACHED 0x20 /* Linux 5.12 */
-#endif
 
 /* A path of 107 bytes has no more directories than that, and each `..` wants one to go up from. */
 enum { MAX_DEPTH = 120, NAME_SIZE = 256 };
@@ -255,51 +248,6 @@ static napi_value bind_over_path(napi_env env, napi_callback_info info) {
     return error != 0 ? throw_errno(env, error, "bind") : make_undefined(env);
 }
 
-/* A directory by the text that a process calls it by. Nothing is waited for (RESOLVE_CACHED): the text may lead into a file
- * system that the process serves itself. Links are followed within the process's root; a text that begins at its working
- * directory may have none. */
-static int open_as(int pid, const char *text) {
-    char path[64];
-    struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC};
-    bool absolute = *text == '/';
-    snprintf(path, sizeof path, "/proc/%d/%s", pid, absolute ? "root" : "cwd");
-    int base = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -1;
-    if (base < 0)
-        return -1;
-    how.resolve = RESOLVE_CACHED | (absolute ? RESOLVE_IN_ROOT : RESOLVE_NO_SYMLINKS);
-    /* EAGAIN is also what a rename elsewhere in the system may cause. */
-    for (int tries = 0; tries < 16 && fd < 0 && (tries == 0 || errno == EAGAIN); tries++)
-        fd = (int)syscall(SYS_openat2, base, text, &how, sizeof how);
-    close(base);
-    return fd;
-}
-
-static bool is_same(int fd, int other) {
-    struct statx here, there;
-    int flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
-    return statx(fd, "", flags, STATX_INO, &here) == 0 && statx(other, "", flags, STATX_INO, &there) == 0 &&
-           here.stx_ino == there.stx_ino && here.stx_dev_major == there.stx_dev_major &&
-           here.stx_dev_minor == there.stx_dev_minor;
-}
-
-/* means(pid, text, directory): whether a process that says `text` means this directory, and may write there as far as its
- * mounts go. */
-static napi_value means_directory(napi_env env, napi_callback_info info) {
-    char text[sizeof((struct sockaddr_un *)0)->sun_path + 1];
-    struct statvfs file_system;
-    napi_value args[3];
-    int pid, directory;
-    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &pid) || !get_text(env, args[1], text, sizeof text) ||
-        !get_int(env, args[2], &directory))
-        return NULL;
-    int fd = open_as(pid, text);
-    bool same = fd >= 0 && is_same(fd, directory) && fstatvfs(fd, &file_system) == 0 &&
-                (file_system.f_flag & ST_RDONLY) == 0;
-    if (fd >= 0)
-        close(fd);
-    return make_bool(env, same);
-}
-
 /* noteBegun(): what is done for a call of a program outlives berthd from here on, and there is nothing to undo of it. */
 static napi_value begin_for_program(napi_env env, napi_callback_info info) {
     (void)info;
@@ -309,6 +257,6 @@ static napi_value begin_for_program(napi_env env, napi_callback_info info) {
 
 void init_paths(napi_env env, napi_value exports) {
     static const struct export functions[] = {
-        {"bindOver", bind_over_path}, {"means", means_directory}, {"noteBegun", begin_for_program}};
+        {"bindOver", bind_over_path}, {"noteBegun", begin_for_program}};
     export_functions(env, exports, functions, COUNT(functions));
 }
