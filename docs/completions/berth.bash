@@ -91,7 +91,13 @@ _berth() {
     why) mapfile -t COMPREPLY < <(compgen -W "$(_berth_ports "${control[@]}")" -- "$cur") ;;
     import) mapfile -t COMPREPLY < <(compgen -W 'portreserve socket' -- "$cur") ;;
     import) mapfile -t COMPREPLY < <(compgen -W 'portreserve socket' -- "$cur") ;;
-    check) _berth_files -f -X '!*.conf' -- "$cur" && _berth_files -d -- "$cur" ;;
+    check)
+      if [[ /$cur == */portreserve/* ]]; then
+        _berth_files -f -- "$cur"
+      else
+        _berth_files -f -X '!*.conf' -- "$cur" && _berth_files -d -- "$cur"
+      fi
+      ;;
   esac
 }
 

@@ -54,7 +54,7 @@ fi
 # their own.
 for file in $(find test -name '*.c' ! -path 'test/fuzz/*'); do
   program=build/bin/$(basename "$file" .c)
-  if newer "$program" "$file"; then
+  if newer "$program" "$file" $claim/filter.*; then
     # shellcheck disable=SC2086
     $CC $warnings $hardening -fanalyzer -static -o "$program" "$file"
   fi

@@ -87,6 +87,15 @@ export async function readArguments(argv: readonly string[], version: string): P
   return 'text' in parsed ? parsed : { ...parsed, jsonForm };
 }
 
+/** Which form of JSON is asked for, if any: also by a command line that makes no sense, whose error is to be JSON, too. */
+export function wantsJson(argv: readonly string[]): JsonForm | undefined {
+  const cut = argv.indexOf('--');
+  const head = cut === -1 ? argv : argv.slice(0, cut);
+  const last = head.findLast((argument) => /^--json(?:=|$)/.test(argument));
+  if (last === undefined) return undefined;
+  return last === '--json=pretty' ? 'pretty' : last === '--json=short' ? 'short' : 'auto';
+}
+
 /** yargs has no options with an optional value: `--json=short` becomes `--json`. */
 function takeJsonForm(head: readonly string[]): { head: readonly string[]; jsonForm: JsonForm } {
   let jsonForm: JsonForm = 'auto';

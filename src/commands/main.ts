@@ -1,6 +1,6 @@
 import { BerthError } from '../model/errors.js';
-import { readArguments, type Invocation, type Verb } from './arguments.js';
-import type { Output } from './output.js';
+import { readArguments, wantsJson, type Invocation, type Verb } from './arguments.js';
+import { safeJson, type Output } from './output.js';
 import { printable } from '../model/text.js';
 
 type Command = (invocation: Invocation, output: Output, version: string) => Promise<number>;
@@ -42,10 +42,18 @@ export async function run(argv: readonly string[], version: string, output: Outp
     if (!(error instanceof BerthError)) {
       throw error;
     }
-    output.err(`berth: ${printable(error.message)}\n`);
-    if (error.code === 'Usage') {
-      output.err("Try 'berth --help'.\n");
-    }
+    const json = wantsJson(argv);
+    output.err(json === undefined ? inWords(error) : inJson(error, json === 'pretty' ? 2 : 0));
     return error.exitStatus;
   }
+}
+
+function inWords({ code, message }: BerthError): string {
+  const help = code === 'Usage' ? "Try 'berth --help'.\n" : '';
+  return `berth: ${printable(message)}\n${help}`;
+}
+
+/** On standard error as the words are: standard output has the answer that was asked for, or nothing. */
+function inJson({ code, message }: BerthError, indent: number): string {
+  return `${safeJson({ error: { code, message } }, indent)}\n`;
 }

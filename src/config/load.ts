@@ -2,7 +2,7 @@ import * as path from 'node:path';
 import type { Mistake, Reservation } from '../model/reservation.js';
 import { sharedSockets } from './conflicts.js';
 import { settingsName } from './names.js';
-import { loadPortreserve, type LegacyFiles } from './portreserve.js';
+import { isPortreserveFile, loadPortreserve, loadPortreserveFiles, type LegacyFiles } from './portreserve.js';
 import { buildReservation } from './reservation.js';
 import { collect, firstFile, search, type Found, type FoundFile } from './search.js';
 import type { Services } from './services.js';
@@ -50,13 +50,15 @@ export function loadConfiguration(
 
 /**
  * Reads single files, as `berth check FILE…` does: each with the drop-ins in the `NAME.conf.d` beside it, and without
- * a search path. A file named berthd.conf is read as settings.
+ * a search path. A file named berthd.conf is read as settings, and one in a directory named portreserve as portreserve's.
  */
 export function loadFiles(source: FileSource, files: readonly string[], services: Services): Configuration {
   const mistakes: Mistake[] = [];
   const found: Found[] = [];
   let settings = defaultSettings;
+  const legacy = loadPortreserveFiles(source, [...new Set(files)].filter(isPortreserveFile), services);
   for (const file of new Set(files)) {
+    if (isPortreserveFile(file)) continue;
     const name = path.basename(file).replace(/\.conf$/, '');
     if (!file.endsWith('.conf')) {
       mistakes.push({ file, line: 1, key: '', message: "the file's name does not end in .conf" });
@@ -71,7 +73,7 @@ export function loadFiles(source: FileSource, files: readonly string[], services
       settings = readSettings(files.main, mistakes);
     }
   }
-  return { ...assemble(found, services, mistakes), masked: new Set(), complete: true, settings };
+  return { ...assemble(found, services, mistakes, legacy), masked: new Set(), complete: true, settings };
 }
 
 const noLegacy: LegacyFiles = { reservations: [], mistakes: [], broken: [], complete: true };

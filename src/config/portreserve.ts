@@ -1,3 +1,4 @@
+import * as path from 'node:path';
 import type { Mistake, Reservation, SocketSpec } from '../model/reservation.js';
 import { checkReservationName, parseServiceUnit } from './names.js';
 import { defaultOptions } from './reservation.js';
@@ -34,19 +35,67 @@ export function loadPortreserve(
   overridden: (name: string) => boolean,
 ): LegacyFiles {
   const mistakes: Mistake[] = [];
+  const names = list(source, directory, mistakes).filter((name) => !isSkipped(name) && !overridden(name));
+  const complete = mistakes.length === 0;
+  const files = [...names].sort().map((name) => `${directory}/${name}`);
+  const read = readAll(source, files, services);
+  return { ...read, mistakes: [...mistakes, ...read.mistakes], complete };
+}
+
+/** Whether a file that is named by itself is one of portreserve's: its directory is called as theirs is. */
+export function isPortreserveFile(file: string): boolean {
+  return path.basename(path.dirname(path.resolve(file))) === path.basename(portreserveDirectory);
+}
+
+/** Reads files of portreserve that are named by themselves, where one that does not count is a mistake. Never throws. */
+export function loadPortreserveFiles(
+  source: FileSource,
+  files: readonly string[],
+  services: Services,
+): LegacyFiles {
+  const skipped = files.filter((file) => isSkipped(path.basename(file)));
+  const message = "files with a '.' or a '~' in their name do not count";
+  const read = readAll(
+    mustBeThere(source),
+    files.filter((file) => !skipped.includes(file)),
+    services,
+  );
+  const mistakes = [...skipped.map((file) => ({ file, line: 1, key: '', message })), ...read.mistakes];
+  return { ...read, mistakes, complete: true };
+}
+
+/** What comes and goes in a directory is no mistake; what somebody names is. */
+function mustBeThere(source: FileSource): FileSource {
+  return {
+    list: (directory) => source.list(directory),
+    read(file) {
+      const bytes = source.read(file);
+      if (bytes === undefined) throw new ReadError('there is no such file');
+      return bytes;
+    },
+  };
+}
+
+function isSkipped(name: string): boolean {
+  return /[.~]/.test(name);
+}
+
+function readAll(
+  source: FileSource,
+  files: readonly string[],
+  services: Services,
+): Omit<LegacyFiles, 'complete'> {
+  const mistakes: Mistake[] = [];
   const reservations: Reservation[] = [];
   const broken: string[] = [];
-  const names = list(source, directory, mistakes);
-  const complete = mistakes.length === 0;
-  for (const name of [...names].sort()) {
-    if (/[.~]/.test(name) || overridden(name)) continue;
-    const file = `${directory}/${name}`;
+  for (const file of files) {
+    const name = path.basename(file);
     const made = readOne(source, file, name, services);
     mistakes.push(...made.mistakes);
     if (made.reservation !== undefined) reservations.push(made.reservation);
     else if (made.mistakes.length > 0) broken.push(name);
   }
-  return { reservations, mistakes, broken, complete };
+  return { reservations, mistakes, broken };
 }
 
 function list(source: FileSource, directory: string, mistakes: Mistake[]): readonly string[] {

@@ -329,9 +329,12 @@ export class Claims {
     this.#claimants.set(name, claimants);
   }
 
-  /** The reservation's own unit is followed as a whole, anybody else (root at a shell) as a process. */
+  /**
+   * The reservation's own unit is followed as a whole, anybody else (root at a shell) as a process; so is a user's manager,
+   * which runs on when that one of its units has stopped.
+   */
   #follow({ name, unit, handoff }: Reservation, sockets: readonly HeldSocket[], follower: Follower): void {
-    const cgroup = follower.unit?.unit === unit ? follower.unit : undefined;
+    const cgroup = follower.unit?.unit === unit && !unit.startsWith('user@') ? follower.unit : undefined;
     const key = cgroup === undefined ? String(follower.pid) : unit;
     const ended = (): void => {
       if (this.#claimants.get(name)?.get(key) === claimant) this.#end(name, key);

@@ -85,15 +85,16 @@ export class HeldPath {
 
   /**
    * Binds a program's socket in the place of whatever has the path, with the owner and mode that are configured. False, with
-   * nothing done, when it is another of that program's own, or no socket, which bind(2) has an error for.
+   * nothing done, when it is another of that program's own, or no socket, which bind(2) has an error for. `slot` is
+   * where the journal notes the call.
    */
-  admit(fd: number, text: string, program: object): boolean {
+  admit(fd: number, text: string, program: object, slot: number): boolean {
     const done = this.#inDirectory((place) => {
       const path = inside(place, this.#name);
       const there = find(path);
       if (this.#isTaken(there, program)) return false;
       const aside = isSame(there, this.#ownFile) ? this.#aside : '';
-      native.noteBegun();
+      native.noteBegun(slot);
       bindOver(fd, place, text, this.#hold.request.options, aside);
       this.#admitted = { file: find(path), program };
       return true;

@@ -253,7 +253,7 @@ export class HeldSocket {
   #watchOver(others: readonly number[] = []): void {
     if (!this.#request.guarded) this.#dismissGuard();
     else if (!isStream(this)) this.standGuard(others);
-    this.yielding.prepare();
+    this.warnings.push(...this.yielding.prepare());
   }
 
   #dismissGuard(): void {

@@ -1,4 +1,5 @@
-import type { SocketFacts, SupervisedCall } from '../native/index.js';
+import type { SupervisedCall } from '../native/calls.js';
+import type { SocketFacts } from '../native/index.js';
 import { constant } from '../native/index.js';
 import type { HeldPath } from './held-path.js';
 import type { HeldSocket } from './held-socket.js';
@@ -30,7 +31,7 @@ export function servePath(
   if (facts.domain !== constant('AF_UNIX')) return undefined;
   const place = findPlace(call.pid, path, facts.type, held);
   if (place === undefined || place === 'slow') return place;
-  if (facts.name.length <= start) return place.admit(fd, path, program) ? 0 : undefined;
+  if (facts.name.length <= start) return place.admit(fd, path, program, call.slot) ? 0 : undefined;
   if (call.begun && parsePath(facts.name) === path && place.finish(fd, program)) return 0;
   // It is bound already. The kernel would look at the path first, where the held socket is.
   return place.isTaken(program) ? undefined : constant('EINVAL');

@@ -1,13 +1,16 @@
 import { closeSync } from 'node:fs';
 import { messageOf } from '../model/errors.js';
 import { closeForeign } from '../native/close.js';
-import { constant, native, Readable } from '../native/index.js';
-import type { SocketFacts, SupervisedCall, Watch } from '../native/index.js';
+import { receiveCall, recallCall } from '../native/calls.js';
+import type { Findings, SupervisedCall } from '../native/calls.js';
+import { constant, Disconnected, native, Readable } from '../native/index.js';
+import type { SocketFacts, Watch } from '../native/index.js';
 import { commandOf } from '../systemd/processes.js';
 import { makeEndpoint, match, parseAddress } from './bind-match.js';
 import type { Endpoint, ParsedAddress } from './bind-match.js';
 import type { HeldSocket } from './held-socket.js';
 import type { Log } from './log.js';
+import type { Looks } from './looks.js';
 import { parsePath, servePath } from './program-path.js';
 
 /** What the next berthd has to know of a supervised program. */
@@ -34,6 +37,41 @@ interface HeldEndpoint extends Endpoint {
   readonly socket: HeldSocket;
 }
 
+interface KnownSocket {
+  readonly inode: number;
+  readonly netns: bigint;
+  readonly endpoint: Endpoint;
+}
+
+/** What never changes of a socket that is bound; a service of another mode may have connected it when it was asked. */
+const known = new WeakMap<HeldSocket, KnownSocket>();
+
+function know(socket: HeldSocket): KnownSocket | undefined {
+  const before = known.get(socket);
+  if (before?.inode === socket.inode) return before;
+  const facts = native.socketFacts(socket.fd);
+  const at = facts === undefined ? undefined : parseAddress(facts.name, facts.domain);
+  if (facts === undefined || at === undefined) return undefined;
+  // A deaf one has no scope that counts.
+  const endpoint = makeEndpoint({ ...facts, device: 0 }, { ...at, scope: 0 }, facts.v6only);
+  const now = { inode: socket.inode, netns: facts.netns, endpoint };
+  known.set(socket, now);
+  return now;
+}
+
+function endpointsOf(sockets: readonly HeldSocket[], netns: bigint): HeldEndpoint[] {
+  const found: HeldEndpoint[] = [];
+  for (const socket of sockets) {
+    const of = know(socket);
+    if (of?.netns === netns) found.push({ ...of.endpoint, device: socket.yielding.device, socket });
+  }
+  return found;
+}
+
+function fdsOf(found: readonly HeldEndpoint[]): number[] {
+  return found.flatMap(({ socket }) => socket.fds);
+}
+
 function isDatagram6({ domain, type }: SocketFacts): boolean {
   return type === constant('SOCK_DGRAM') && domain === constant('AF_INET6');
 }
@@ -44,10 +82,11 @@ function isHeldDatagram6({ address, request }: HeldSocket): boolean {
 
 /** The kernel does the call itself, and gives its own error. */
 const leaveIt = -1;
-/** What bind(2) takes at the most (struct sockaddr_storage), the least that is an IP address, and the least of a path. */
+/** What bind(2) takes at the most (struct sockaddr_storage), and the least, which is a path. */
 const maxAddress = 128;
-const minIpAddress = 16;
 const minAddress = 3;
+/** In milliseconds: who makes a look last longer is not waited for again, not even for a moment. */
+const tolerable = 100;
 /** A program may ask for the wrong thing for ever; the log wants to know some of it. */
 const maxHints = 10;
 
@@ -60,19 +99,26 @@ export class Program {
   readonly #listener: number;
   readonly #events: ProgramEvents;
   readonly #log: Log;
+  readonly #looks: Looks;
   readonly #watch: Watch;
   readonly #said = new Set<string>();
   #state: ProgramState;
   #open = true;
   /** Its paths are in file systems that do not answer. */
   #slow = false;
+  /** None of its calls has made a look last yet. */
+  #prompt = true;
+  /** One does, by performance.now(). */
+  #lookingSince: number | undefined;
 
   /** Takes the listener over. */
-  constructor(listener: number, state: ProgramState, events: ProgramEvents, log: Log) {
+  constructor(listener: number, state: ProgramState, events: ProgramEvents, looks: Looks, log: Log) {
     this.#listener = listener;
     this.#state = state;
     this.#events = events;
+    this.#looks = looks;
     this.#log = log;
+    native.wakeHere(listener);
     this.#watch = native.watch(listener, Readable, () => {
       this.#wake();
     });
@@ -89,7 +135,7 @@ export class Program {
 
   /** Serves the call that an earlier berthd received and did not answer, if it is of this program. */
   recall(): void {
-    const call = native.recallCall(this.#listener);
+    const call = recallCall(this.#listener);
     if (call !== undefined) this.#serve(call);
   }
 
@@ -102,125 +148,149 @@ export class Program {
 
   #wake(): void {
     if (!this.#open) return;
-    const ready = native.pollNow(this.#listener);
-    if ((ready & constant('POLLIN')) !== 0) {
-      const call = native.receiveCall(this.#listener);
-      if (call !== undefined) this.#serve(call);
-    } else if ((ready & constant('POLLHUP')) !== 0) {
-      this.close();
-      this.#events.ended();
+    if (this.#lookingSince !== undefined) {
+      if ((native.pollNow(this.#listener) & constant('POLLHUP')) !== 0) this.#end();
+      return;
     }
+    const call = receiveCall(this.#listener);
+    if (call === 'ended') this.#end();
+    else if (call !== undefined) this.#serve(call);
+  }
+
+  #end(): void {
+    this.close();
+    this.#events.ended();
   }
 
   #serve(call: SupervisedCall): void {
+    try {
+      if (call.name === 'restrict') this.#restrict(call);
+      if (this.#concerns(call)) {
+        const found = this.#looks.at(call.slot, this.#prompt, (late) => {
+          this.#goOn(call, late);
+        });
+        if (found === undefined) this.#waitForLook();
+        else this.#finish(call, found);
+        return;
+      }
+    } catch (error) {
+      this.#cannotServe(call, error);
+    }
+    this.#answer(call, leaveIt);
+  }
+
+  /** Until the look has ended it is only of interest whether the program has. */
+  #waitForLook(): void {
+    this.#lookingSince = performance.now();
+    native.rewatch(this.#watch, Disconnected);
+  }
+
+  #goOn(call: SupervisedCall, found: Findings): void {
+    // On a busy machine a look lasts, too, and that is not the program's doing.
+    if (performance.now() - (this.#lookingSince ?? 0) > tolerable) this.#prompt = false;
+    this.#lookingSince = undefined;
+    if (this.#open) {
+      native.rewatch(this.#watch, Readable);
+      this.#finish(call, found);
+    } else {
+      if (found.fd !== undefined) closeForeign(found.fd);
+      native.forgetCall(call.slot);
+    }
+  }
+
+  #finish(call: SupervisedCall, found: Findings): void {
     let answer = leaveIt;
     try {
-      answer = this.#decide(call);
+      answer = this.#decide(call, found);
     } catch (error) {
-      this.#log.err(`${this.#names}: a ${call.name}() cannot be served: ${messageOf(error)}`);
+      this.#cannotServe(call, error);
     }
+    this.#answer(call, answer);
+  }
+
+  #answer(call: SupervisedCall, answer: number): void {
     try {
-      native.answerCall(this.#listener, answer);
+      native.answerCall(this.#listener, call.slot, answer);
     } catch (error) {
       this.#log.err(`${this.#names}: a ${call.name}() cannot be answered: ${messageOf(error)}`);
     }
+  }
+
+  #cannotServe(call: SupervisedCall, error: unknown): void {
+    this.#log.err(`${this.#names}: a ${call.name}() cannot be served: ${messageOf(error)}`);
   }
 
   get #names(): string {
     return this.#state.names.join(', ');
   }
 
-  #decide(call: SupervisedCall): number {
-    if (call.restricts && !this.#state.restricted) {
-      this.#state = { ...this.#state, restricted: true };
-      this.#events.changed();
-      this.#say(call, 'restricts itself (Landlock): nothing more is bound for it');
+  #restrict(call: SupervisedCall): void {
+    if (this.#state.restricted) return;
+    this.#state = { ...this.#state, restricted: true };
+    this.#events.changed();
+    this.#say(call, 'restricts itself (Landlock): nothing more is bound for it');
+  }
+
+  /** Whether it could be about what is reserved, and is worth a look. */
+  #concerns({ name, pid, length }: SupervisedCall): boolean {
+    if (this.#state.restricted || pid === 0) return false;
+    return name === 'listen' || (name === 'bind' && length >= minAddress && length <= maxAddress);
+  }
+
+  #decide(call: SupervisedCall, { fd, errno, facts, bytes }: Findings): number {
+    if (fd === undefined) {
+      if (errno === constant('EPERM')) this.#say(call, 'does not let berthd have its sockets (ptrace(2))');
+      return leaveIt;
     }
-    if (this.#state.restricted || call.pid === 0) return leaveIt;
-    if (call.name === 'bind') return this.#bind(call);
-    if (call.name === 'listen') return this.#listen(call);
+    try {
+      // Else it was another process of this number whose memory and socket these are.
+      if (!native.callWaits(this.#listener, call.slot)) return leaveIt;
+      if (call.begun) native.undoBegun(call.slot, fd);
+      return call.name === 'bind' ? this.#bind(call, fd, facts, bytes) : this.#listen(call, fd, facts);
+    } finally {
+      if (facts.lingers) closeForeign(fd);
+      else closeSync(fd);
+    }
+  }
+
+  #bind(call: SupervisedCall, fd: number, facts: SocketFacts, bytes: Buffer): number {
+    const path = parsePath(bytes);
+    if (path !== undefined) return this.#bindPath(call, fd, facts, path);
+    const address = parseAddress(bytes, facts.domain);
+    if (address === undefined) return leaveIt;
+    const held = this.#heldOn(address.port);
+    const found = this.#covering(call, facts, address, held);
+    if (found === undefined) return leaveIt;
+    const has = parseAddress(facts.name, facts.domain);
+    if (has !== undefined && has.port !== 0) {
+      const done = call.begun && has.port === address.port && has.host === address.host;
+      if (!done) return leaveIt;
+    } else {
+      if (isDatagram6(facts)) this.#stepBehind(held);
+      const error = native.bindFor(call.slot, fd, bytes, fdsOf(found));
+      if (error !== 0) return error;
+    }
+    if (isDatagram6(facts)) this.#yield(held, found, fd);
+    return 0;
+  }
+
+  #bindPath(call: SupervisedCall, fd: number, facts: SocketFacts, path: string): number {
+    const held = this.#events.held(this.#state.names).filter((socket) => socket.path !== undefined);
+    if (held.length === 0 || this.#slow) return leaveIt;
+    const answer = servePath(call, { fd, facts, path }, held, this);
+    if (answer !== 'slow') return answer ?? leaveIt;
+    this.#slow = true;
+    this.#say(call, 'has berthd look for a path that it cannot find in time: it gets none any more');
     return leaveIt;
   }
 
-  #bind(call: SupervisedCall): number {
-    if (call.length < minAddress || call.length > maxAddress) return leaveIt;
-    const bytes = native.readMemory(call.pid, call.address, call.length);
-    if (bytes === undefined) return leaveIt;
-    const path = parsePath(bytes);
-    if (path !== undefined) return this.#bindPath(call, path);
-    if (call.length < minIpAddress) return leaveIt;
-    const held = this.#heldOn(bytes.readUInt16BE(2));
-    if (held.length === 0) return leaveIt;
-    return this.#withSocket(call, (fd, facts) => {
-      const address = parseAddress(bytes, facts.domain);
-      if (address === undefined) return leaveIt;
-      const found = this.#covering(call, facts, address, held);
-      if (found === undefined) return leaveIt;
-      const has = parseAddress(facts.name, facts.domain);
-      if (has !== undefined && has.port !== 0) {
-        const done = call.begun && has.port === address.port && has.host === address.host;
-        if (!done) return leaveIt;
-      } else {
-        if (isDatagram6(facts)) this.#stepBehind(held);
-        const error = native.bindFor(
-          fd,
-          bytes,
-          found.flatMap(({ socket }) => socket.fds),
-        );
-        if (error !== 0) return error;
-      }
-      if (isDatagram6(facts)) this.#yield(held, found, fd);
-      return 0;
-    });
-  }
-
-  #bindPath(call: SupervisedCall, path: string): number {
-    const held = this.#events.held(this.#state.names).filter((socket) => socket.path !== undefined);
-    if (held.length === 0 || this.#slow) return leaveIt;
-    return this.#withSocket(call, (fd, facts) => {
-      const answer = servePath(call, { fd, facts, path }, held, this);
-      if (answer !== 'slow') return answer ?? leaveIt;
-      this.#slow = true;
-      this.#say(call, 'has berthd look for a path that it cannot find in time: it gets none any more');
-      return leaveIt;
-    });
-  }
-
-  #listen(call: SupervisedCall): number {
-    return this.#withSocket(call, (fd, facts) => {
-      if (facts.type !== constant('SOCK_STREAM')) return leaveIt;
-      if (facts.listening) return call.begun ? 0 : leaveIt;
-      const address = parseAddress(facts.name, facts.domain);
-      if (address === undefined || facts.lingers) return leaveIt;
-      const found = this.#covering(call, facts, address, this.#heldOn(address.port));
-      if (found === undefined) return leaveIt;
-      return native.listenFor(
-        fd,
-        call.backlog,
-        found.flatMap(({ socket }) => socket.fds),
-      );
-    });
-  }
-
-  /** Runs `serve` with a duplicate of the socket that the call is about, if there is one and the call still waits. */
-  #withSocket(call: SupervisedCall, serve: (fd: number, facts: SocketFacts) => number): number {
-    const fd = native.takeDescriptor(call.pid, call.fd);
-    if (fd < 0) {
-      if (fd === -constant('EPERM')) this.#say(call, 'does not let berthd have its sockets (ptrace(2))');
-      return leaveIt;
-    }
-    let lingers = true;
-    try {
-      if (call.begun) native.undoBegun(fd);
-      const facts = native.socketFacts(fd);
-      if (facts === undefined) return leaveIt;
-      ({ lingers } = facts);
-      // Else it was another process of this number whose memory and socket these are.
-      return native.callWaits(this.#listener) ? serve(fd, facts) : leaveIt;
-    } finally {
-      if (lingers) closeForeign(fd);
-      else closeSync(fd);
-    }
+  #listen(call: SupervisedCall, fd: number, facts: SocketFacts): number {
+    if (facts.type !== constant('SOCK_STREAM')) return leaveIt;
+    if (facts.listening) return call.begun ? 0 : leaveIt;
+    const address = parseAddress(facts.name, facts.domain);
+    if (address === undefined || facts.lingers) return leaveIt;
+    const found = this.#covering(call, facts, address, this.#heldOn(address.port));
+    return found === undefined ? leaveIt : native.listenFor(call.slot, fd, call.backlog, fdsOf(found));
   }
 
   /** The held sockets beside which the program may bind this; undefined when it may not, or there are none. */
@@ -230,16 +300,13 @@ export class Program {
     address: ParsedAddress,
     sockets: readonly HeldSocket[],
   ): readonly HeldEndpoint[] | undefined {
-    const held = sockets.flatMap((socket): HeldEndpoint[] => {
-      const { device } = socket.yielding;
-      const of = native.socketFacts(socket.fd);
-      if (of?.netns !== facts.netns) return [];
-      const at = parseAddress(of.name, of.domain);
-      if (at === undefined) return [];
-      // A deaf one has no scope that counts.
-      return [{ ...makeEndpoint({ ...of, device }, { ...at, scope: 0 }, of.v6only), socket }];
-    });
-    const verdict = match(makeEndpoint(facts, address, facts.v6only), held);
+    const asked = makeEndpoint(facts, address, facts.v6only);
+    let held = endpointsOf(sockets, facts.netns);
+    let verdict = match(asked, held);
+    if (verdict.held !== undefined) return verdict.held;
+    sockets.forEach((socket) => known.delete(socket));
+    held = endpointsOf(sockets, facts.netns);
+    verdict = match(asked, held);
     if (verdict.held !== undefined) return verdict.held;
     if (verdict.hint !== undefined)
       this.#say(call, `cannot bind beside ${held[0]?.socket.describe() ?? ''}: ${verdict.hint}`);

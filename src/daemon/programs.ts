@@ -9,6 +9,7 @@ import type { Reply } from '../protocol/replies.js';
 import type { Claims } from './claims.js';
 import type { HeldSocket } from './held-socket.js';
 import type { Log } from './log.js';
+import { Looks } from './looks.js';
 import { Program } from './program.js';
 import type { ProgramState } from './program.js';
 import type { Entry, Table } from './table.js';
@@ -25,6 +26,7 @@ export class Programs {
   readonly #changed: () => void;
   readonly #programs = new Set<Program>();
   #journal: number | undefined;
+  #looks: Looks | undefined;
   #count = 0;
 
   /** `changed` is called when the vault has to be written anew, at leisure. */
@@ -92,6 +94,7 @@ export class Programs {
 
   close(): void {
     for (const program of this.#programs) program.close();
+    this.#looks?.close();
     if (this.#journal !== undefined) closeSync(this.#journal);
   }
 
@@ -110,6 +113,7 @@ export class Programs {
           this.#changed();
         },
       },
+      (this.#looks ??= new Looks()),
       this.#log,
     );
     this.#programs.add(program);

@@ -1,4 +1,4 @@
-import { formatLocation, type SocketSpec } from '../model/reservation.js';
+import { formatLocation, mappedAny, type SocketSpec } from '../model/reservation.js';
 import { describeSocket } from '../model/reservation.js';
 import type { Handoff } from '../model/reservation.js';
 import type {
@@ -17,12 +17,29 @@ export function infoOf(entry: Entry, claims: Claims): ReservationInfo {
   const state = stateOf(entry, claims);
   return {
     name,
-    sockets: entry.slots.map(({ request }) => describeSocket(request.spec)),
+    sockets: describeAll(entry.slots.map(({ request }) => request.spec)),
     unit,
     handoff,
     state,
     since: sinceOf(entry, state, claims),
   };
+}
+
+/** What has been split into a socket for each family (holdRequests) has one name here. */
+function describeAll(specs: readonly SocketSpec[]): string[] {
+  return specs.flatMap((spec, index) => {
+    const [before, after] = [specs[index - 1], specs[index + 1]];
+    if (before !== undefined && areHalves(before, spec)) return [];
+    if (after === undefined || !areHalves(spec, after)) return [describeSocket(spec)];
+    return [describeSocket({ ...spec, address: { family: 'any', port: after.address.port } })];
+  });
+}
+
+function areHalves(six: SocketSpec, four: SocketSpec): four is SocketSpec & { address: { port: number } } {
+  if (six.address.family !== 'inet6' || four.address.family !== 'inet6') return false;
+  return (
+    six.address.only === true && four.address.host === mappedAny && six.address.port === four.address.port
+  );
 }
 
 /** The answer to `berth status NAME`. */

@@ -1,3 +1,4 @@
+import { describeSocket } from '../model/reservation.js';
 import { constant, native } from '../native/index.js';
 import type { BoundAddress } from '../native/index.js';
 import { isInet, makeSocket } from './hold-open.js';
@@ -53,11 +54,15 @@ export class Yielding {
     return name === undefined ? 0 : native.interfaceIndex(name);
   }
 
-  /** Makes ready for what may have to outlive berthd, where a program may come. */
-  prepare(): void {
+  /** Makes ready for what may have to outlive berthd, where a program may come. Returns a warning where that cannot be. */
+  prepare(): string[] {
     const { spec, yields } = this.#ground.request;
-    if (yields && isInet(spec) && this.keep === undefined && this.fds.length === 0)
-      this.#rears = new Rears(Rears.makeKeep());
+    if (!yields || !isInet(spec) || this.keep !== undefined || this.fds.length > 0) return [];
+    this.#rears = new Rears(Rears.makeKeep());
+    if (this.keep !== undefined) return [];
+    return [
+      `${describeSocket(spec)}: there are no descriptors to spare for what guards it beside a program: that ends with berthd`,
+    ];
   }
 
   /**

@@ -58,7 +58,8 @@ const takesNothing = { handoff: 'bind', takes: 'nothing' } as const;
 
 /**
  * What well-known daemons can do. `symbol` and the entries with `takesNothing` are what the programs of Debian 12
- * contain: one that knows neither LISTEN_FDS nor sd_listen_fds(3) takes nothing.
+ * contain: one that knows neither LISTEN_FDS nor sd_listen_fds(3) takes nothing. Of traefik, httpd and a newer Caddy it is
+ * their documentation, as Debian has none that could be tried.
  */
 export const daemons: readonly Daemon[] = [
   {
@@ -127,7 +128,7 @@ export const daemons: readonly Daemon[] = [
     handoff: 'store',
     takes: 'number',
     configure:
-      "the Caddyfile says 'bind fd/3' (fdgram/4 for HTTP/3), which older versions of Caddy do not know",
+      "the Caddyfile says 'bind fd/3' (fdgram/4 for HTTP/3), which the Caddy 2.6 of Debian 12 and 13 does not know",
   },
   {
     name: 'traefik',
@@ -171,8 +172,9 @@ export const daemons: readonly Daemon[] = [
     programs: [/^uwsgi(-core)?$/],
     units: [/^uwsgi/],
     handoff: 'store',
-    takes: 'number',
-    configure: "its ini file says 'socket = fd://3', or http-socket",
+    takes: 'any',
+    configure:
+      "its ini file has no socket= and no http-socket=, and says 'protocol = http' where it speaks that: it takes all that it is passed",
   },
   {
     name: 'lighttpd',
@@ -207,7 +209,7 @@ export const daemons: readonly Daemon[] = [
     handoff: 'store',
     takes: 'address',
     configure:
-      'mod_systemd can take descriptors (as that of Fedora can) and every Listen has a reserved port',
+      'mod_systemd can take descriptors (as that of Fedora can; Debian 12 and 13 have none) and every Listen has a reserved port',
   },
   {
     name: 'podman',

@@ -3,6 +3,7 @@ import { resolveLinks } from '../config/disk.js';
 import { defaultSettings, type Settings } from '../config/settings.js';
 import { ReadError } from '../config/source.js';
 import type { Mistake, Reservation } from '../model/reservation.js';
+import { Quadlets } from '../systemd/quadlet.js';
 import { readUnit, type Unit } from '../systemd/unit-file.js';
 import type { UnitSearch } from '../systemd/unit-search.js';
 import { daemonSettings } from './daemon-settings.js';
@@ -46,9 +47,10 @@ export function makePlan(
   }
   const mistakes: Mistake[] = [];
   const warnings: Mistake[] = [];
+  const quadlets = new Quadlets(search);
   const units = [...byUnit.keys()]
     .sort()
-    .map((id) => planUnit(search, id, byUnit.get(id) ?? [], mistakes, warnings));
+    .map((id) => planUnit(search, quadlets, id, byUnit.get(id) ?? [], mistakes, warnings));
   return {
     units: [...units, ...planBerth(search, reservations, settings)],
     mistakes,
@@ -123,6 +125,7 @@ function quoteWord(text: string): string {
 
 function planUnit(
   search: UnitSearch,
+  quadlets: Quadlets,
   id: string,
   reservations: readonly Reservation[],
   mistakes: Mistake[],
@@ -135,7 +138,16 @@ function planUnit(
       ...plan,
       notes: [`${id} is masked (${found.file ?? ''}): the sockets are held, and nobody gets them`],
     };
-  const unit = readUnit(search, found);
+  // Its units are what the sockets are for, and not the manager itself, which a wrapped command would hand them to.
+  if (id.startsWith('user@'))
+    return {
+      ...plan,
+      notes: [
+        `${id} is a user's own manager, whose units claim ${plan.reservations.join(', ')} by a command of their own`,
+      ],
+    };
+  const made = found.state === 'missing' ? quadlets.read(id) : undefined;
+  const unit = made ?? readUnit(search, found);
   const notes: string[] = [];
   const { handed, settings: general } = settingsFor(unit, reservations, mistakes, notes);
   if (general.length === 0) return { ...plan, notes };

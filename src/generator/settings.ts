@@ -169,6 +169,11 @@ function wrappable(
     );
     return { wrapped: [], lines: [] };
   }
+  if (unit.found.state === 'generated') {
+    const message = `podman makes ${unit.found.id} of ${unit.found.file ?? ''}, so there is no ExecStart= to wrap: its container takes what Handoff=store passes`;
+    mistakes.push(...wrapped.map(({ at }) => ({ ...at, key: 'Handoff', message })));
+    return { wrapped: [], lines: [] };
+  }
   const before = mistakes.length;
   const commands: CommandLine[] = [];
   const lines: string[] = [];

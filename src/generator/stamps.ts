@@ -52,7 +52,9 @@ function addTarget(files: Set<string>, link: string, root: string): void {
 function directoryHash(root: string, directory: string): string {
   // portreserve's files have no ending.
   const meaning =
-    directory === portreserveDirectory ? /\.(conf|service|socket|d)$|^[^.~]+$/ : /\.(conf|service|socket|d)$/;
+    directory === portreserveDirectory
+      ? /\.(conf|service|socket|container|kube|d)$|^[^.~]+$/
+      : /\.(conf|service|socket|container|kube|d)$/;
   let sum = 0;
   let count = 0;
   for (const name of entries(root + directory)) {

@@ -41,21 +41,6 @@ export interface DiagSocket {
   readonly state: number;
 }
 
-/** A call that waits for an answer, as its process made it: numbers of that process, and nothing that can be relied on. */
-export interface SupervisedCall {
-  readonly name: 'bind' | 'listen' | 'other';
-  /** It makes its process give up rights (landlock_restrict_self(2)). */
-  readonly restricts: boolean;
-  /** The thread; 0 when it is of another pid namespace. */
-  readonly pid: number;
-  readonly fd: number;
-  readonly address: bigint;
-  readonly length: number;
-  readonly backlog: number;
-  /** A berthd that has crashed had begun to serve it. */
-  readonly begun: boolean;
-}
-
 /** What decides whether a call on a socket is berthd's affair. */
 export interface SocketFacts {
   readonly domain: number;
@@ -82,6 +67,7 @@ export interface Watch {
 /** What a watch waits for: libuv's uv_poll_event. */
 export const Readable = 1;
 export const Writable = 2;
+export const Disconnected = 4;
 export const Prioritized = 8;
 
 /** The bits of Native.sharing. */
@@ -159,24 +145,32 @@ export interface Native {
    * those of the process `except` (0 for none).
    */
   socketHolders(inodes: readonly number[], except: number): number[];
-  /** Makes a page, by its descriptor or with -1 a new one, the place where received calls are noted. Before all below. */
+  /** Makes memory, by its descriptor or with -1 new, the place where received calls are noted. Before all below. */
   journal(fd: number): number;
-  /** The next call that waits at a seccomp listener. One at a time: it is answered before the next is received. */
-  receiveCall(listener: number): SupervisedCall | undefined;
-  /** The call that the journal tells of, if it still waits there. */
-  recallCall(listener: number): SupervisedCall | undefined;
-  callWaits(listener: number): boolean;
+  /**
+   * For src/native/calls.ts, which names what is put into `room`. The next call that waits at a seccomp listener (1), none
+   * at this moment (0), or none for ever (-1). One of each listener at a time: it is answered before the next is received.
+   */
+  receiveCall(listener: number, room: Buffer): -1 | 0 | 1;
+  /** Whether the journal tells of a call that still waits there. All are recalled before one is received. */
+  recallCall(listener: number, room: Buffer): boolean;
+  callWaits(listener: number, slot: number): boolean;
   /** 0 or an errno; -1 lets the kernel do the call. */
-  answerCall(listener: number, error: number): void;
-  /** At most 128 bytes of another process; undefined where it has none. */
-  readMemory(pid: number, address: bigint, length: number): Buffer | undefined;
-  /** A duplicate of another process's descriptor, or an errno as a negative number. Close it with care: it may be a file. */
-  takeDescriptor(pid: number, fd: number): number;
+  answerCall(listener: number, slot: number, error: number): void;
+  /** Instead of an answer, once the listener is closed. */
+  forgetCall(slot: number): void;
+  /** Has the kernel wake berthd on the processor of the program that calls. */
+  wakeHere(listener: number): void;
+  /** For src/native/calls.ts: looks at a call, for so long; false when that has not ended by then. */
+  lookAt(slot: number, microseconds: number, room: Buffer): boolean;
+  /** Whether a look that lookAt did not wait for has ended; asked when the eventfd lookSignal is readable. */
+  lookEnded(slot: number, room: Buffer): boolean;
+  lookSignal(): number;
   /** Undefined when it is no socket. */
   socketFacts(fd: number): SocketFacts | undefined;
-  /** bind(2) and listen(2) of a program's socket beside held ones: see src/native/addon/beside.c. 0 or an errno. */
-  bindFor(fd: number, address: Buffer, held: readonly number[]): number;
-  listenFor(fd: number, backlog: number, held: readonly number[]): number;
+  /** bind(2) and listen(2) of a program's socket beside held ones, for the call in that slot (or -1): 0 or an errno. */
+  bindFor(slot: number, fd: number, address: Buffer, held: readonly number[]): number;
+  listenFor(slot: number, fd: number, backlog: number, held: readonly number[]): number;
   /**
    * Binds to a path, in `directory`, in the place of whatever socket has it, with no moment without either. That one's file
    * is called `aside` from then on, or goes (''). A user or group of -1 is berthd's own.
@@ -195,10 +189,10 @@ export interface Native {
    * second: the text may lead into a file system that does not answer.
    */
   means(pid: number, text: string, directory: number): boolean | undefined;
-  /** Notes that a path is about to be bound for a program: its socket is not to be undone. */
-  noteBegun(): void;
+  /** Notes of the call in that slot that a path is about to be bound: its socket is not to be undone. */
+  noteBegun(slot: number): void;
   /** Makes a program's socket what it was before the call that the journal tells of. */
-  undoBegun(fd: number): void;
+  undoBegun(slot: number, fd: number): void;
   /** Binds `fd` like the first held datagram socket, behind a program's (or -1): see src/native/addon/beside.c. */
   bindBehind(fd: number, held: readonly number[], program: number): void;
   /** The index of an interface, or 0; -1 makes the socket get nothing, though it is in the way of others. */

@@ -29,7 +29,8 @@ const types = ['service', 'socket'];
 const aliasLimit = 8;
 
 export interface FoundUnit {
-  readonly state: 'found' | 'masked' | 'missing';
+  /** `generated`: another generator makes it, of `file` (quadlet.ts), and no unit file has it. */
+  readonly state: 'found' | 'generated' | 'masked' | 'missing';
   /** The name that systemd calls it by, whichever of its names was asked for. */
   readonly id: string;
   /** All of its names, `id` first. */

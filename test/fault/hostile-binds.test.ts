@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, it, type TestContext } from 'node:test';
 import { Berthd, programs } from '../support/berthd.js';
 import { inet, inet6 } from '../support/holds.js';
-import { root, run, until } from '../support/processes.js';
+import { Child, root, run, until } from '../support/processes.js';
 import { requires } from '../support/requirements.js';
 import { freePort, steal } from '../support/sockets.js';
 
@@ -72,5 +73,86 @@ describe('a hostile supervised program', () => {
     if (!requires(t, process.arch === 'x64', 'int $0x80 is one of x86')) return;
     // -ENOSYS; getpid() of 32 bits works.
     assert.match(out, /^bind -38, listen -38, socketcall -38, getpid 1\nx32 bind -38\n/);
+  });
+});
+
+/** A program whose call waits until a line is written to it, because berthd's look at it does. */
+async function makeWait(
+  t: TestContext,
+  mode: 'memory' | 'socket',
+): Promise<{ daemon: Berthd; slow: Child } | undefined> {
+  const [own, other] = [freePort(), freePort()];
+  const daemon = await Berthd.start(t, { own: file(own), other: file(other) });
+  const bind = (name: string, command: readonly string[]) => [
+    ...['--control', daemon.control, '--bind', name, '--'],
+    ...command,
+  ];
+  const slow = new Child(t, programs.claim, bind('own', [`${root}build/bin/slow`, mode, String(own)]));
+  await Promise.race([slow.prints('out', /calling/), slow.exit]);
+  if (!requires(t, !slow.err.includes('userfaultfd'), 'userfaultfd(2) is not allowed here')) return undefined;
+  for (let round = 0; round < 3; round++) {
+    const before = performance.now();
+    for (const [name, port] of [
+      ['other', other],
+      ['own', own],
+    ] as const) {
+      const tried = [`${root}build/bin/binder`, 'try', String(port)];
+      assert.equal((await run(t, programs.claim, bind(name, tried))).out, 'ok\n', name);
+    }
+    assert.equal((await daemon.list()).length, 2);
+    assert.ok(performance.now() - before < 1000, 'others have waited');
+  }
+  assert.doesNotMatch(slow.out, /bind/);
+  return { daemon, slow };
+}
+
+/** The threads that look. Two stay at the most. */
+function lookers({ pid }: Berthd): number {
+  return readdirSync(`/proc/${pid}/task`).filter((thread) => {
+    try {
+      return readFileSync(`/proc/${pid}/task/${thread}/comm`, 'utf8') === 'berth-look\n';
+    } catch {
+      return false; // it has ended meanwhile
+    }
+  }).length;
+}
+
+describe('a program that makes the look at its call last', () => {
+  for (const [mode, result] of [
+    ['memory', /bind 0/],
+    ['socket', /bind 22/], // it has a port already
+  ] as const) {
+    it(`waits alone, and is served in the end (${mode})`, async (t) => {
+      const made = await makeWait(t, mode);
+      if (made === undefined) return;
+      made.slow.write('\n');
+      assert.match((await made.slow.exit).out, result);
+      await made.daemon.reaches('own', 'held');
+    });
+
+    it(`leaves nothing behind when it is killed (${mode})`, async (t) => {
+      const made = await makeWait(t, mode);
+      if (made === undefined) return;
+      const { daemon, slow } = made;
+      const before = daemon.fds().size;
+      slow.kill('SIGKILL');
+      await slow.exit;
+      await daemon.reaches('own', 'held');
+      await until(
+        () => [daemon.fds().size < before, lookers(daemon) <= 2],
+        (now) => now.every(Boolean),
+        'a look is left',
+      );
+      const { status } = await daemon.stop();
+      assert.equal(status, 0);
+    });
+  }
+
+  it('does not keep berthd from ending', async (t) => {
+    const made = await makeWait(t, 'memory');
+    if (made === undefined) return;
+    assert.equal((await made.daemon.stop()).status, 0);
+    // Without a vault nobody serves its call any more, and the kernel says so.
+    assert.match((await made.slow.exit).out, /bind 38/);
   });
 });

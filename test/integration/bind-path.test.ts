@@ -105,8 +105,8 @@ describe('berth-claim --bind with a path', () => {
         [],
       );
     }
-    // The journal is kept.
-    assert.equal(daemon.fds().size, before + 1);
+    // The journal is kept, and what tells of the end of a look.
+    assert.equal(daemon.fds().size, before + 2);
   });
 
   for (const how of ['keep', 'tidy'] as const)

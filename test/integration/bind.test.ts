@@ -41,8 +41,8 @@ describe('berth-claim --bind NAME... -- COMMAND', () => {
     assert.deepEqual(out.split('\n'), expected.out.split('\n'));
     assert.ok(Number(count) >= 40);
     await daemon.reaches('app', 'held');
-    // The journal is kept.
-    assert.equal(daemon.fds().size, before + 1);
+    // The journal is kept, and what tells of the end of a look.
+    assert.equal(daemon.fds().size, before + 2);
   });
 
   it('is followed until its last process has ended, and then the port is held as before', async (t) => {

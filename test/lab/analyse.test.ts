@@ -34,3 +34,30 @@ labTest('cppcheck and clang-tidy have nothing to say about the C', async (t) => 
     assert.match(wrong.stderr, /wrong\.c:1:.*\[nullPointer\]/);
   });
 });
+
+labTest('the C compiles for aarch64 without a warning', async (t) => {
+  const options = {
+    berth: false,
+    packages: ['gcc-aarch64-linux-gnu', 'libc6-dev-arm64-cross'],
+    files: sources(),
+  };
+  await withLab(t, options, async (lab) => {
+    const flags =
+      '-std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wvla -O2 -fanalyzer -fPIC';
+    const compile = (file: string) =>
+      lab.run(
+        [
+          ...['aarch64-linux-gnu-gcc', ...flags.split(' '), '-D_FORTIFY_SOURCE=2', '-DVERSION="0"'],
+          ...['-DNAPI_VERSION=9', '-I/root/berth/node_modules/node-api-headers/include'],
+          ...['-c', '-o', '/dev/null', file],
+        ],
+        { allowFail: true, timeoutMs: 60_000 },
+      );
+    for (const file of Object.keys(options.files).filter((name) => name.endsWith('.c'))) {
+      const { status, stderr } = await compile(file);
+      assert.deepEqual({ status, stderr }, { status: 0, stderr: '' }, file);
+    }
+    await lab.write('/root/wrong.c', 'int wrong(void) { int *p = 0; return *p; }\n');
+    assert.match((await compile('/root/wrong.c')).stderr, /analyzer-null-dereference/);
+  });
+});

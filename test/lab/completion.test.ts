@@ -90,6 +90,13 @@ labTest(
       assert.deepEqual(await zsh(lab, 'berth status web'), ['berth status webserver']);
       assert.deepEqual(await bash(lab, 'berth', 'status', ''), ['mail', 'webserver']);
       assert.deepEqual(await bash(lab, 'berth', 'why', ''), []);
+
+      await lab.write('/etc/portreserve/printing', '631\n');
+      const named = ['berth check /etc/berth/webs', 'berth check /etc/portreserve/print'];
+      assert.deepEqual(await zsh(lab, ...named), [
+        'berth check /etc/berth/webserver.conf',
+        'berth check /etc/portreserve/printing',
+      ]);
     });
   },
 );

@@ -138,6 +138,12 @@ const others = {
     check: 'curl -sS http://127.0.0.1:8001/page',
     answer: /^of lighttpd$/,
   },
+  uwsgi: {
+    unit: 'uwsgi.service',
+    reservation: reservation(['ListenStream=127.0.0.1:8002', 'ListenStream=[::1]:8002']),
+    check: 'curl -sS http://127.0.0.1:8002/; curl -sS http://[::1]:8002/',
+    answer: /^(of uwsgi){2}$/,
+  },
   dovecot: {
     unit: 'dovecot.service',
     reservation: reservation(
@@ -149,19 +155,30 @@ const others = {
   },
 } as const;
 
-labTest('gunicorn, lighttpd and dovecot take what berth has, as the table says', async (t) => {
+function pythonApp(name: string): string {
+  return `def app(environ, start_response):
+    start_response('200 OK', [])
+    return [b'of ${name}']
+`;
+}
+
+labTest('gunicorn, lighttpd, uwsgi and dovecot take what berth has, as the table says', async (t) => {
   const all = Object.entries(others);
   const options = {
-    packages: ['gunicorn', 'lighttpd', 'dovecot-imapd', 'curl'],
+    packages: ['gunicorn', 'lighttpd', 'uwsgi-core', 'uwsgi-plugin-python3', 'dovecot-imapd', 'curl'],
     keep: ['lighttpd.service', 'dovecot.service'],
     units: {
       'web.service':
         '[Service]\nType=notify\nWorkingDirectory=/srv\nExecStart=/usr/bin/gunicorn --bind 127.0.0.1:9999 app:app\n[Install]\nWantedBy=multi-user.target\n',
+      'uwsgi.service':
+        '[Service]\nType=notify\nUser=www-data\nKillSignal=SIGQUIT\nExecStart=/usr/bin/uwsgi --ini /srv/uwsgi.ini\n[Install]\nWantedBy=multi-user.target\n',
     },
-    enable: ['web.service'],
+    enable: ['web.service', 'uwsgi.service'],
     files: {
-      '/srv/app.py':
-        "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'of gunicorn']\n",
+      '/srv/app.py': pythonApp('gunicorn'),
+      '/srv/uwsgi.py': pythonApp('uwsgi'),
+      '/srv/uwsgi.ini':
+        '[uwsgi]\nmaster = true\nplugin = python3\nprotocol = http\nwsgi-file = /srv/uwsgi.py\ncallable = app\n',
       '/srv/www/page': 'of lighttpd\n',
       // Its package makes a certificate when it is installed, which is not in the layer.
       '/etc/dovecot/conf.d/10-ssl.conf': 'ssl = no\n',
@@ -182,7 +199,7 @@ labTest('gunicorn, lighttpd and dovecot take what berth has, as the table says',
         await lab.systemctl('restart', unit);
       }
     }
-    assert.equal(await lab.text('berth check 2>&1'), '3 reservations, 4 sockets, no mistakes');
+    assert.equal(await lab.text('berth check 2>&1'), '4 reservations, 6 sockets, no mistakes');
     // What is known not to work is said, and is no mistake.
     await lab.run("printf '[Socket]\\nListenStream=6379\\n' >/etc/berth/redis.conf");
     await lab.run(
@@ -191,7 +208,7 @@ labTest('gunicorn, lighttpd and dovecot take what berth has, as the table says',
     assert.equal(
       await lab.text('berth check 2>&1'),
       '/etc/berth/redis.conf:1: Handoff: warning: redis takes no descriptors, and binds by itself: use Handoff=bind\n' +
-        '4 reservations, 5 sockets, no mistakes',
+        '5 reservations, 7 sockets, no mistakes',
     );
   });
 });

@@ -5,7 +5,9 @@ NAPI_MODULE_INIT() {
     init_hold(env, exports);
     init_beside(env, exports);
     init_messages(env, exports);
+    init_facts(env, exports);
     init_seccomp(env, exports);
+    init_look(env, exports);
     init_processes(env, exports);
     init_watch(env, exports);
     init_diag(env, exports);

@@ -5,7 +5,6 @@
  * would be without us. */
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,10 +12,6 @@
 #include "napi.h"
 #include "seccomp.h"
 #include "sharing.h"
-
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71 /* Linux 5.14 */
-#endif
 
 /* No interface has this index: a socket bound to it gets nothing, and still is in the way of others. */
 #define NO_DEVICE 0x7fffffff
@@ -30,12 +25,12 @@ struct beside {
 };
 
 /* Returns the uid under which they share. */
-static uid_t begin(struct beside *beside, int fd, const int *held, size_t count) {
+static uid_t begin(struct beside *beside, int slot, int fd, const int *held, size_t count) {
     struct stat status;
     int reuse_port = get_socket_int(fd, SO_REUSEPORT);
     /* A socket that the program shares with further ones of its own shares with those under the same uid, next time, too. */
     uid_t uid = reuse_port ? company_uid(lonely_uid(held[0])) : momentary_uid();
-    note_begun(reuse_port, fstat(fd, &status) == 0 ? status.st_uid : (uid_t)-1);
+    note_begun(slot, reuse_port, fstat(fd, &status) == 0 ? status.st_uid : (uid_t)-1);
     beside->count = count;
     for (size_t i = 0; i < count; i++)
         start_sharing(&beside->held[i], held[i], uid);
@@ -106,17 +101,18 @@ static bool is_taken(const struct beside *beside, const void *address, socklen_t
     return taken;
 }
 
-/* bindFor(fd, address, held): what bind(2) says, 0 or an errno, of the program's socket and the address as bytes. */
+/* bindFor(slot, fd, address, held): what bind(2) says, 0 or an errno, of the program's socket and the address as bytes. The
+ * slot is that of the call, or -1 where there is none. */
 static napi_value bind_for(napi_env env, napi_callback_info info) {
     struct beside beside;
-    int held[MAX_FDS], fd;
-    napi_value args[3];
+    int held[MAX_FDS], slot, fd;
+    napi_value args[4];
     void *address;
     size_t length, count;
-    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) || !get_bytes(env, args[1], &address, &length) ||
-        !get_held(env, args[2], held, &count))
+    if (!get_args(env, info, 4, args) || !get_int(env, args[0], &slot) || !get_int(env, args[1], &fd) ||
+        !get_bytes(env, args[2], &address, &length) || !get_held(env, args[3], held, &count))
         return NULL;
-    uid_t uid = begin(&beside, fd, held, count);
+    uid_t uid = begin(&beside, slot, fd, held, count);
     int error = EADDRINUSE;
     if (!is_taken(&beside, address, (socklen_t)length, uid))
         error = bind(fd, address, (socklen_t)length) < 0 ? errno : 0;
@@ -124,28 +120,29 @@ static napi_value bind_for(napi_env env, napi_callback_info info) {
     return make_int(env, error);
 }
 
-/* listenFor(fd, backlog, held): what listen(2) says, whose own check for conflicts is that of bind(2) again. */
+/* listenFor(slot, fd, backlog, held): what listen(2) says, whose own check for conflicts is that of bind(2) again. */
 static napi_value listen_for(napi_env env, napi_callback_info info) {
     struct beside beside;
-    int held[MAX_FDS], fd, backlog;
-    napi_value args[3];
+    int held[MAX_FDS], slot, fd, backlog;
+    napi_value args[4];
     size_t count;
-    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) || !get_int(env, args[1], &backlog) ||
-        !get_held(env, args[2], held, &count))
+    if (!get_args(env, info, 4, args) || !get_int(env, args[0], &slot) || !get_int(env, args[1], &fd) ||
+        !get_int(env, args[2], &backlog) || !get_held(env, args[3], held, &count))
         return NULL;
-    begin(&beside, fd, held, count);
+    begin(&beside, slot, fd, held, count);
     int error = listen(fd, backlog) < 0 ? errno : 0;
     end(&beside, error == 0);
     return make_int(env, error);
 }
 
-/* undoBegun(fd): makes a program's socket what it was before an earlier berthd began with it. */
+/* undoBegun(slot, fd): makes a program's socket what it was before an earlier berthd began with it. */
 static napi_value undo_begun(napi_env env, napi_callback_info info) {
-    napi_value args[1];
-    int fd;
-    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+    napi_value args[2];
+    int slot, fd;
+    if (!get_args(env, info, 2, args) || !get_int(env, args[0], &slot) || !get_int(env, args[1], &fd))
         return NULL;
-    struct sharing sharing = {.fd = fd, .reuse_port = begun_reuse_port(), .owner = begun_owner(), .chowned = true};
+    struct sharing sharing = {
+        .fd = fd, .reuse_port = begun_reuse_port(slot), .owner = begun_owner(slot), .chowned = true};
     if (!sharing.reuse_port)
         stop_sharing(&sharing);
     return make_undefined(env);
@@ -207,60 +204,10 @@ static napi_value tell_deaf(napi_env env, napi_callback_info info) {
     return make_bool(env, is_deaf(fd));
 }
 
-static uint64_t netns_of(int fd) {
-    uint64_t cookie = 0;
-    socklen_t length = sizeof cookie;
-    return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) < 0 ? 0 : cookie;
-}
-
-/* Whether close(2) of it could wait, which it does on a connection with SO_LINGER. */
-static bool lingers(int fd, int domain, int protocol) {
-    struct tcp_info tcp;
-    socklen_t length = sizeof tcp;
-    if (domain != AF_INET && domain != AF_INET6)
-        return domain != AF_UNIX;
-    if (protocol != IPPROTO_TCP)
-        return protocol != IPPROTO_UDP && protocol != IPPROTO_UDPLITE;
-    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &tcp, &length) < 0 ||
-           (tcp.tcpi_state != TCP_CLOSE && tcp.tcpi_state != TCP_LISTEN);
-}
-
-/* socketFacts(fd): what decides whether a bind(2) of it is berthd's affair; undefined when it is no socket. */
-static napi_value socket_facts(napi_env env, napi_callback_info info) {
-    struct address name = {.length = sizeof name.storage};
-    napi_value args[1], facts, netns, bytes;
-    int fd, domain, v6only = 0;
-    socklen_t length = sizeof domain;
-    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
-        return NULL;
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) < 0)
-        return make_undefined(env);
-    int protocol = get_socket_int(fd, SO_PROTOCOL);
-    if (domain == AF_INET6)
-        getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &length);
-    if (getsockname(fd, (struct sockaddr *)&name.storage, &name.length) < 0)
-        name.length = 0;
-    if (napi_create_object(env, &facts) != napi_ok ||
-        napi_create_bigint_uint64(env, netns_of(fd), &netns) != napi_ok ||
-        napi_create_buffer_copy(env, name.length, &name.storage, NULL, &bytes) != napi_ok)
-        return NULL;
-    set(env, facts, "domain", make_int(env, domain));
-    set(env, facts, "type", make_int(env, get_socket_int(fd, SO_TYPE)));
-    set(env, facts, "protocol", make_int(env, protocol));
-    set(env, facts, "netns", netns);
-    set(env, facts, "device", make_int(env, get_socket_int(fd, SO_BINDTOIFINDEX)));
-    set(env, facts, "v6only", make_bool(env, v6only != 0));
-    set(env, facts, "listening", make_bool(env, get_socket_int(fd, SO_ACCEPTCONN) != 0));
-    set(env, facts, "lingers", make_bool(env, lingers(fd, domain, protocol)));
-    set(env, facts, "name", bytes);
-    return facts;
-}
-
 void init_beside(napi_env env, napi_value exports) {
     static const struct export functions[] = {
         {"bindFor", bind_for},       {"listenFor", listen_for}, {"undoBegun", undo_begun},
         {"bindBehind", bind_behind}, {"setDevice", set_device}, {"isDeaf", tell_deaf},
-        {"socketFacts", socket_facts},
     };
     export_functions(env, exports, functions, COUNT(functions));
 }

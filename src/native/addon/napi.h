@@ -49,7 +49,9 @@ void export_functions(napi_env env, napi_value exports, const struct export *fun
 void init_sockets(napi_env env, napi_value exports);
 void init_hold(napi_env env, napi_value exports);
 void init_beside(napi_env env, napi_value exports);
+void init_facts(napi_env env, napi_value exports);
 void init_seccomp(napi_env env, napi_value exports);
+void init_look(napi_env env, napi_value exports);
 void init_messages(napi_env env, napi_value exports);
 void init_processes(napi_env env, napi_value exports);
 void init_watch(napi_env env, napi_value exports);

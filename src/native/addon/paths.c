@@ -248,10 +248,13 @@ static napi_value bind_over_path(napi_env env, napi_callback_info info) {
     return error != 0 ? throw_errno(env, error, "bind") : make_undefined(env);
 }
 
-/* noteBegun(): what is done for a call of a program outlives berthd from here on, and there is nothing to undo of it. */
+/* noteBegun(slot): what is done for a call of a program outlives berthd from here on, and there is nothing to undo of it. */
 static napi_value begin_for_program(napi_env env, napi_callback_info info) {
-    (void)info;
-    note_begun(1, (uid_t)-1);
+    napi_value args[1];
+    int slot;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &slot))
+        return NULL;
+    note_begun(slot, 1, (uid_t)-1);
     return make_undefined(env);
 }
 

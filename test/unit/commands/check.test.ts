@@ -69,6 +69,40 @@ describe('berth check', () => {
     assert.equal((await berth(['check', join(directory, 'b.conf'), join(directory, 'a.conf')])).status, 78);
   });
 
+  it("reads files in a directory named portreserve as portreserve's", async (t) => {
+    const directory = join(scratch(t), 'portreserve');
+    mkdirSync(directory);
+    for (const [name, text] of Object.entries({
+      good: '18631\n18632/udp\n',
+      bad: '# a comment\n18633/sctp\n70000\n',
+      'good.rpmsave': '18631\n',
+      'x.conf': '18631\n',
+    }))
+      writeFileSync(join(directory, name), text);
+    assert.deepEqual(await berth(['check', join(directory, 'good')]), {
+      status: 0,
+      out: '1 reservation, 3 sockets, no mistakes\n',
+      err: '',
+    });
+    const named = ['bad', 'good.rpmsave', 'x.conf', 'none'].map((name) => join(directory, name));
+    const { status, err } = await berth(['check', ...named]);
+    assert.equal(status, 78);
+    assert.deepEqual(err.replaceAll(`${directory}/`, '').split('\n').sort(), [
+      '',
+      '5 mistakes',
+      "bad:2: '/sctp' is neither /tcp nor /udp",
+      "bad:3: '70000' is not a port (1 to 65535)",
+      "good.rpmsave:1: files with a '.' or a '~' in their name do not count",
+      'none:1: there is no such file',
+      "x.conf:1: files with a '.' or a '~' in their name do not count",
+    ]);
+    const json = await berth(['check', '--json', join(directory, 'bad')]);
+    assert.deepEqual(
+      (JSON.parse(json.out) as { line: number }[]).map(({ line }) => line),
+      [2, 3],
+    );
+  });
+
   it('lets an earlier --config-dir beat a later one', async (t) => {
     const early = files(t, { 'a.conf': good });
     const late = files(t, { 'a.conf': bad, 'b.conf': '[Socket]\nListenStream=18632\n' });

@@ -116,5 +116,8 @@ describe('the completion of bash', () => {
       'x.txt',
       'y.conf',
     ]);
+    mkdirSync(join(directory, 'portreserve'));
+    writeFileSync(join(directory, 'portreserve/cups'), '');
+    assert.deepEqual(await complete(t, ['berth', 'check', 'portreserve/'], directory), ['portreserve/cups']);
   });
 });

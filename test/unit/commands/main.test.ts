@@ -4,6 +4,7 @@ import { chmodSync, openSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { exitStatuses, type ErrorCode } from '../../../src/model/errors.js';
 import { berth } from './capture.js';
 import { fakeDaemon, listen, reservation, scratch } from './fake-daemon.js';
 
@@ -58,6 +59,40 @@ describe('berth', () => {
       });
     });
   }
+
+  it('tells its errors as JSON where JSON was asked for', async (t) => {
+    const control = join(scratch(t), 'control');
+    const answers = fakeDaemon(t, () => ({ error: 'Denied', parameters: { message: 'not \u001bso\u202e' } }));
+    const lines: readonly (readonly [string, readonly string[], ErrorCode, RegExp])[] = [
+      ...['list', 'status x', 'watch', 'verify', 'release x', 'reload'].map(
+        (verb) =>
+          [verb, [...verb.split(' '), '--json', '--control', control], 'NoDaemon', /^cannot reach /] as const,
+      ),
+      ['refused', ['reload', '--json', '--control', answers], 'Denied', /^not .so.$/],
+      ['why', ['why', '70000', '--json'], 'Usage', /70000/],
+      ['check', ['check', '--json', '--config-dir', `${control}/none`], 'NotFound', /no such directory/],
+      ['generate', ['generate', '--json', '--root'], 'Usage', /--root needs a value/],
+      ['import', ['import', '--json', 'nothing'], 'Usage', /cannot import 'nothing'/],
+      ['no verb', ['--json=short', 'lits'], 'Usage', /did you mean list/],
+      ['a form that is none', ['list', '--json=maybe'], 'Usage', /short or pretty/],
+    ];
+    for (const [what, argv, code, message] of lines) {
+      const { status, out, err } = await berth(argv);
+      assert.deepEqual({ status, out }, { status: exitStatuses[code], out: '' }, what);
+      assert.match(err, /^[ -~]+\n$/, what);
+      const told = JSON.parse(err) as { error: { code: string; message: string } };
+      assert.deepEqual(Object.keys(told), ['error'], what);
+      assert.deepEqual(Object.keys(told.error), ['code', 'message'], what);
+      assert.equal(told.error.code, code, what);
+      assert.match(told.error.message, message, what);
+    }
+    assert.match(
+      (await berth(['lits', '--json=pretty'])).err,
+      /^\{\n {2}"error": \{\n {4}"code": "Usage",\n/,
+    );
+    // What follows -- is no option.
+    assert.match((await berth(['status', '--control', control, '--', '--json'])).err, /^berth: cannot reach/);
+  });
 
   it('exits 5 when the control socket is closed to the user', async (t) => {
     const control = fakeDaemon(t, () => ({ parameters: { reservations: [], more: false } }));

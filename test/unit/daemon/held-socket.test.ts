@@ -638,7 +638,7 @@ describe('a datagram socket beside which a program binds its own', () => {
     const program = closing(t, openSocket('datagram', 'inet6'));
     set(program, 'SO_REUSEADDR', true);
     if (held.yielding.ahead) held.yielding.stepBehind();
-    assert.equal(native.bindFor(program, bytes(port), held.fds), 0);
+    assert.equal(native.bindFor(-1, program, bytes(port), held.fds), 0);
     held.yielding.fallAhead();
     held.yielding.to(program);
     return program;

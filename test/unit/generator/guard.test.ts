@@ -213,6 +213,15 @@ describe('berth-generator', () => {
     });
   }
 
+  it('asks Node again when a file of podman comes for a unit that is in no unit file', async (context) => {
+    for (const file of ['etc/containers/systemd/cups.container', 'run/containers/systemd/x.kube']) {
+      const machine = new Machine(context, { 'etc/berth/cups.conf': reservation, 'dev/kmsg': '' });
+      assert.match((await machine.settle())[dropIn] ?? '', /^NotifyAccess=exec$/m);
+      put(machine.root, file, '[Container]\nImage=x\n[Kube]\nServiceName=cups\n');
+      assert.doesNotMatch(machine.run()[dropIn] ?? '', /NotifyAccess/);
+    }
+  });
+
   it('says what is wrong once a boot, and writes what is right', async (context) => {
     const machine = new Machine(context, { ...files, 'etc/berth/bad.conf': '[Socket]\nListenStream=x y\n' });
     const made = await machine.settle();

@@ -441,7 +441,8 @@ describe('arguments', () => {
     const calls = native as unknown as Record<string, (...values: unknown[]) => unknown>;
     const before = openFds().size;
     for (const [name, call] of Object.entries(calls)) {
-      if (typeof call !== 'function') continue;
+      // That one has none.
+      if (typeof call !== 'function' || name === 'lookSignal') continue;
       assert.throws(() => call(), TypeError, `${name}()`);
       assert.throws(() => call({}, {}, {}, {}), TypeError, `${name}({}, …)`);
     }
