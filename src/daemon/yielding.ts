@@ -58,8 +58,9 @@ export class Yielding {
   prepare(): string[] {
     const { spec, yields } = this.#ground.request;
     if (!yields || !isInet(spec) || this.keep !== undefined || this.fds.length > 0) return [];
-    this.#rears = new Rears(Rears.makeKeep());
-    if (this.keep !== undefined) return [];
+    const keep = Rears.makeKeep();
+    this.#rears = new Rears(keep);
+    if (keep !== undefined) return [];
     return [
       `${describeSocket(spec)}: there are no descriptors to spare for what guards it beside a program: that ends with berthd`,
     ];
