@@ -140,9 +140,9 @@ export class Daemon {
     this.#server = new ControlServer(control, {
       peerTimeoutSec: () => this.#settings.peerTimeoutSec,
       maxConnections,
-      handle: (request, connection, takeFd) => {
+      handle: (request, caller) => {
         this.#awaitIdleness();
-        return handleRequest(context, request, connection, takeFd);
+        return handleRequest(context, request, caller);
       },
       report: (message) => {
         log.warning(message);

@@ -53,7 +53,7 @@ export class Events {
 
   emit(happening: Happening): void {
     const line = lines[happening.event];
-    if (line !== undefined) this.#log[line[0]](line[1](happening));
+    if (line !== undefined && this.#log.tells(line[0])) this.#log[line[0]](line[1](happening));
     if (!this.watched) return;
     const packet = packetOf(happening);
     for (const send of this.#watchers.keys()) send(packet);

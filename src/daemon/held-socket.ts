@@ -12,6 +12,7 @@ import {
   isListening,
   isResting,
   isStream,
+  isTcp,
   lend,
   receive,
   refuse,
@@ -39,6 +40,8 @@ export class HeldSocket {
   readonly yielding: Yielding;
   /** What it does about its path, where it has one. */
   readonly path: HeldPath | undefined;
+  /** Of a TCP socket: what native.readiness said when it had been handed over by its present settings. */
+  #handedAs: number | undefined;
   /** What the kernel refused of its options, for the log. */
   readonly warnings: string[] = [];
 
@@ -109,7 +112,10 @@ export class HeldSocket {
 
   /** All that stands on the address. */
   get fds(): number[] {
-    return [...this.#own, ...this.yielding.fds];
+    const { fds } = this.yielding;
+    if (this.#guard !== undefined) fds.unshift(this.#guard);
+    fds.unshift(this.#fd);
+    return fds;
   }
 
   get #own(): number[] {
@@ -136,6 +142,7 @@ export class HeldSocket {
   update(request: HoldRequest, inUse: boolean): void {
     const before = this.#request;
     this.#request = request;
+    this.#handedAs = undefined;
     if (JSON.stringify(before) === JSON.stringify(request)) return;
     const { options } = request;
     this.#watchOver();
@@ -156,6 +163,7 @@ export class HeldSocket {
    * block as systemd's passed sockets do. Returns what had to be repaired. Throws when it cannot be made ready.
    */
   handOver(): string[] {
+    if (this.#handedAs !== undefined && native.readiness(this.#fd) === this.#handedAs) return [];
     const repaired = undoMisuse(this, () => {
       this.#replace();
     });
@@ -169,6 +177,9 @@ export class HeldSocket {
     this.standGuard();
     native.setBlocking(this.#fd);
     receive(this);
+    // Without its guard there is another try each time.
+    const complete = !this.#request.guarded || this.#guard !== undefined;
+    this.#handedAs = complete && isTcp(this) ? native.readiness(this.#fd) : undefined;
     return repaired;
   }
 

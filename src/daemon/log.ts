@@ -30,8 +30,13 @@ export class Log {
     this.#write('debug', message);
   }
 
+  /** Whether a message of this level is written at all. */
+  tells(level: Level): boolean {
+    return levels[level] <= levels[this.level];
+  }
+
   #write(level: Level, message: string): void {
-    if (levels[level] > levels[this.level]) return;
+    if (!this.tells(level)) return;
     const line = message.replaceAll(/\s*\n\s*/g, '; ');
     try {
       writeSync(2, `${this.prefixed ? `<${levels[level]}>` : 'berthd: '}${line}\n`);

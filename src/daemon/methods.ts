@@ -1,8 +1,7 @@
 import { BerthError, messageOf } from '../model/errors.js';
 import { count } from '../model/text.js';
-import { native } from '../native/index.js';
 import type { ReservationInfo, Request } from '../protocol/messages.js';
-import { identifyPeer } from '../protocol/peer.js';
+import type { Caller } from '../protocol/connection.js';
 import type { Peer } from '../protocol/peer.js';
 import { answer } from '../protocol/replies.js';
 import type { Replies, Reply } from '../protocol/replies.js';
@@ -37,28 +36,23 @@ export interface MethodContext {
 }
 
 /** Answers one request of a connection. Throws a BerthError when it is refused. */
-export function handleRequest(
-  context: MethodContext,
-  request: Request,
-  connection: number,
-  takeFd: () => number | undefined,
-): Replies | Stream {
+export function handleRequest(context: MethodContext, request: Request, caller: Caller): Replies | Stream {
   switch (request.method) {
     case 'Supervise':
-      return supervise(context, request.parameters['names'], connection, takeFd);
+      return supervise(context, request.parameters['names'], caller);
     case 'Claim':
     case 'Done':
-      return claim(context, request, connection);
+      return claim(context, request, caller);
     case 'Release':
-      return release(context, request.parameters['names'], connection);
+      return release(context, request.parameters['names'], caller);
     case 'List':
       return list(context, request.parameters['after']);
     case 'Status':
       return answer(statusOf(find(context.table, request.parameters['name']), context.claims));
     case 'Watch':
-      return watch(context, connection);
+      return watch(context, caller);
     case 'Reload':
-      return reload(context, connection);
+      return reload(context, caller);
     default:
       throw new BerthError('BadMessage', 'there is no such method');
   }
@@ -79,36 +73,23 @@ function findFresh({ table, policy, refresh }: MethodContext, name: unknown, pee
 }
 
 /** Granted like a claim of each of the names. */
-function supervise(
-  context: MethodContext,
-  names: unknown,
-  connection: number,
-  takeFd: () => number | undefined,
-): Reply[] {
+function supervise(context: MethodContext, names: unknown, caller: Caller): Reply[] {
   if (!Array.isArray(names) || names.length === 0 || names.length > maxNames)
     throw new BerthError('BadMessage', `one to ${maxNames} names were expected`);
-  const peer = identifyPeer(connection);
-  try {
-    const entries = [...new Set<unknown>(names)].map((name) => findFresh(context, name, peer));
-    for (const { reservation } of entries) context.policy.checkClaim(peer, reservation);
-    return context.programs.add(entries, peer, takeFd, context.save);
-  } finally {
-    peer.release();
-  }
+  const peer = caller.identify();
+  const entries = [...new Set<unknown>(names)].map((name) => findFresh(context, name, peer));
+  for (const { reservation } of entries) context.policy.checkClaim(peer, reservation);
+  return context.programs.add(entries, peer, () => caller.takeFd(), context.save);
 }
 
 /** Both methods of a claim: granted to the reservation's unit and to root. */
-function claim(context: MethodContext, request: Request, connection: number): Replies {
+function claim(context: MethodContext, request: Request, caller: Caller): Replies {
   const form = claimForms.find((candidate) => candidate === request.parameters['form']);
   if (form === undefined)
     throw new BerthError('BadMessage', `a claim has one of the forms ${claimForms.join(', ')}`);
-  const peer = identifyPeer(connection);
-  try {
-    const entry = findFresh(context, request.parameters['name'], peer);
-    return decide(context, entry, peer, request.method === 'Done' ? undefined : form);
-  } finally {
-    peer.release();
-  }
+  const peer = caller.identify();
+  const entry = findFresh(context, request.parameters['name'], peer);
+  return decide(context, entry, peer, request.method === 'Done' ? undefined : form);
 }
 
 /** Without a form it is the end of a claim. */
@@ -136,29 +117,22 @@ function refusal({ reservation }: Entry, { pid, uid, unit }: Peer, error: unknow
 }
 
 /** Everybody may watch who may ask for the list: it tells nothing else. */
-function watch({ events, table }: MethodContext, connection: number): Stream {
+function watch({ events, table }: MethodContext, { uid }: Caller): Stream {
   const { held } = table.count();
-  return events.stream(
-    native.peer(connection).uid,
-    `holding ${count(held, 'socket')} of ${count(table.size, 'reservation')}`,
-  );
+  return events.stream(uid, `holding ${count(held, 'socket')} of ${count(table.size, 'reservation')}`);
 }
 
 /** Also where some are refused, the others are released. */
-async function release(context: MethodContext, names: unknown, connection: number): Promise<Reply[]> {
+async function release(context: MethodContext, names: unknown, caller: Caller): Promise<Reply[]> {
   if (!Array.isArray(names) || !names.every((name) => typeof name === 'string'))
     throw new BerthError('BadMessage', 'the names are not a list of strings');
-  const peer = identifyPeer(connection);
-  try {
-    const unknown = names.some((name) => name !== '*' && context.table.get(name) === undefined);
-    if (unknown && context.policy.mayRefresh(peer)) context.refresh();
-    const { released, refusals } = releaseNamed(context, names, peer);
-    await context.claims.settled();
-    if (refusals.length > 0) throw joined(refusals);
-    return answer({ released });
-  } finally {
-    peer.release();
-  }
+  const peer = caller.identify();
+  const unknown = names.some((name) => name !== '*' && context.table.get(name) === undefined);
+  if (unknown && context.policy.mayRefresh(peer)) context.refresh();
+  const { released, refusals } = releaseNamed(context, names, peer);
+  await context.claims.settled();
+  if (refusals.length > 0) throw joined(refusals);
+  return answer({ released });
 }
 
 function list({ table, claims }: MethodContext, after: unknown): Reply[] {
@@ -174,13 +148,8 @@ function list({ table, claims }: MethodContext, after: unknown): Reply[] {
   return answer({ reservations, more: false });
 }
 
-function reload({ table, policy, reload: run }: MethodContext, connection: number): Reply[] {
-  const peer = identifyPeer(connection);
-  try {
-    policy.checkReload(peer);
-  } finally {
-    peer.release();
-  }
+function reload({ table, policy, reload: run }: MethodContext, caller: Caller): Reply[] {
+  policy.checkReload(caller.identify());
   const { mistakes, failures } = run();
   const slots = [...table.slots()];
   return answer({

@@ -17,6 +17,12 @@ export function isStream({ request }: Opening): boolean {
   return request.spec.type !== 'datagram';
 }
 
+/** Plain TCP is what shutdown(2) puts back to bound and silent. An AF_UNIX socket that was shut down stays so. */
+export function isTcp({ fd, request }: Opening): boolean {
+  if (!isInet(request.spec)) return false;
+  return native.getOption(fd, constant('SOL_SOCKET'), constant('SO_PROTOCOL')) === constant('IPPROTO_TCP');
+}
+
 export function isListening({ fd }: Opening): boolean {
   return (native.sharing(fd) & Listening) !== 0;
 }
@@ -94,16 +100,9 @@ export function undoMisuse({ fd, address, request }: Opening, replace: () => voi
   return done;
 }
 
-/**
- * Plain TCP is what shutdown(2) puts back to bound and silent; an AF_UNIX socket that was shut down stays so. SO_REUSEADDR
- * has gone off while the socket still listened, so that there is no moment in which it could be shared.
- */
+/** SO_REUSEADDR has gone off while the socket still listened, so that there is no moment in which it could be shared. */
 function unlisten(socket: Opening): void {
-  const { fd, request } = socket;
-  const isTcp =
-    isInet(request.spec) &&
-    native.getOption(fd, constant('SOL_SOCKET'), constant('SO_PROTOCOL')) === constant('IPPROTO_TCP');
-  if (isTcp && isListening(socket)) native.shutdownRead(fd);
+  if (isTcp(socket) && isListening(socket)) native.shutdownRead(socket.fd);
 }
 
 function setOption(fd: number, option: string, value: boolean): void {

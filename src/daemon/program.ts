@@ -69,7 +69,13 @@ function endpointsOf(sockets: readonly HeldSocket[], netns: bigint): HeldEndpoin
 }
 
 function fdsOf(found: readonly HeldEndpoint[]): number[] {
-  return found.flatMap(({ socket }) => socket.fds);
+  const fds: number[] = [];
+  for (const { socket } of found) for (const fd of socket.fds) fds.push(fd);
+  return fds;
+}
+
+function isBound({ name }: SocketFacts): boolean {
+  return name.length >= 4 && name.readUInt16BE(2) !== 0;
 }
 
 function isDatagram6({ domain, type }: SocketFacts): boolean {
@@ -133,6 +139,11 @@ export class Program {
     return this.#listener;
   }
 
+  /** A look at one of its calls has not ended. */
+  get looking(): boolean {
+    return this.#lookingSince !== undefined;
+  }
+
   /** Serves the call that an earlier berthd received and did not answer, if it is of this program. */
   recall(): void {
     const call = recallCall(this.#listener);
@@ -148,7 +159,7 @@ export class Program {
 
   #wake(): void {
     if (!this.#open) return;
-    if (this.#lookingSince !== undefined) {
+    if (this.looking) {
       if ((native.pollNow(this.#listener) & constant('POLLHUP')) !== 0) this.#end();
       return;
     }
@@ -261,9 +272,9 @@ export class Program {
     const held = this.#heldOn(address.port);
     const found = this.#covering(call, facts, address, held);
     if (found === undefined) return leaveIt;
-    const has = parseAddress(facts.name, facts.domain);
-    if (has !== undefined && has.port !== 0) {
-      const done = call.begun && has.port === address.port && has.host === address.host;
+    if (isBound(facts)) {
+      const has = parseAddress(facts.name, facts.domain);
+      const done = call.begun && has?.port === address.port && has.host === address.host;
       if (!done) return leaveIt;
     } else {
       if (isDatagram6(facts)) this.#stepBehind(held);

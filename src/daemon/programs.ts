@@ -17,6 +17,8 @@ import type { StoredPrograms } from './vault.js';
 
 /** Each has a descriptor of berthd's, and lives as long as its processes like. */
 const maxForOneReservation = 256;
+/** A look at a program's call can last longer than the program, and has a thread. */
+const maxLeftLooks = 8;
 
 /** The programs whose bind(2) and listen(2) berthd serves (seccomp_unotify(2)). */
 export class Programs {
@@ -25,6 +27,8 @@ export class Programs {
   readonly #log: Log;
   readonly #changed: () => void;
   readonly #programs = new Set<Program>();
+  /** Those that have ended, and were looked at then. */
+  readonly #left = new Set<Program>();
   #journal: number | undefined;
   #looks: Looks | undefined;
   #count = 0;
@@ -48,9 +52,7 @@ export class Programs {
     save: () => void,
   ): Reply[] {
     if (entries.some(({ reservation }) => needsNetwork(reservation))) checkNetwork(peer.pid);
-    for (const { reservation } of entries)
-      if (this.#claims.of(reservation.name).length >= maxForOneReservation)
-        throw new BerthError('Busy', `'${reservation.name}' has ${maxForOneReservation} claimants already`);
+    for (const { reservation } of entries) this.#checkRoom(reservation.name);
     this.#journal ??= native.journal(-1);
     this.#claims.prepare(entries);
     const listener = takeListener();
@@ -109,6 +111,7 @@ export class Programs {
         ended: () => {
           this.#programs.delete(program);
           this.#leave(program);
+          if (program.looking) this.#left.add(program);
           this.#claims.endProgram(state.names, key);
           this.#changed();
         },
@@ -129,6 +132,20 @@ export class Programs {
         this.#log.warning(`${socket.describe()} cannot be put back: ${messageOf(error)}`);
       }
     }
+  }
+
+  #checkRoom(name: string): void {
+    if (this.#claims.of(name).length >= maxForOneReservation)
+      throw new BerthError('Busy', `'${name}' has ${maxForOneReservation} claimants already`);
+    let left = 0;
+    for (const program of this.#left)
+      if (!program.looking) this.#left.delete(program);
+      else if (program.state.names.includes(name)) left++;
+    if (left >= maxLeftLooks)
+      throw new BerthError(
+        'Busy',
+        `'${name}' had ${left} programs that have ended, and whose memory or socket is still kept from being looked at`,
+      );
   }
 
   #heldFor(name: string): HeldSocket[] {

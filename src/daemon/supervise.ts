@@ -10,6 +10,12 @@ export interface Supervision {
   close(): void;
 }
 
+/** That of a process. */
+export interface ProcessSupervision extends Supervision {
+  /** Whether the process still lives, and it is these sockets, by inode, that it is followed for. */
+  follows(inodes: readonly number[]): boolean;
+}
+
 /** Watches a descriptor, which it takes over. `ended` is called once at the most. */
 function watchFd(fd: number, events: number, hasEnded: () => boolean, ended: () => void): Supervision {
   let open = true;
@@ -94,9 +100,15 @@ export function superviseCgroup({ path }: UnitCgroup, ended: () => void): Superv
  * Waits for the end of a process, whose pidfd it takes over, and then for that of each process that still has one of the
  * sockets: a server that went into the background lives on in its child.
  */
-export function superviseProcess(pidfd: number, inodes: ReadonlySet<number>, ended: () => void): Supervision {
-  let current = watchFd(pidfd, Readable, () => true, search);
+export function superviseProcess(
+  pidfd: number,
+  inodes: ReadonlySet<number>,
+  ended: () => void,
+): ProcessSupervision {
+  let current: Supervision = watchFd(pidfd, Readable, () => true, search);
+  let lives = true;
   function search(): void {
+    lives = false;
     current = searchHeirs(inodes, (heirs) => {
       for (const pid of heirs) {
         const heir = pid === 1 ? undefined : native.pidfdOpen(pid);
@@ -109,7 +121,14 @@ export function superviseProcess(pidfd: number, inodes: ReadonlySet<number>, end
   }
   return {
     close: () => {
+      lives = false;
       current.close();
     },
+    // Its end may have come to the pidfd, and not to the loop yet.
+    follows: (others) =>
+      lives &&
+      others.length === inodes.size &&
+      others.every((inode) => inodes.has(inode)) &&
+      native.pollNow(pidfd) === 0,
   };
 }

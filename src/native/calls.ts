@@ -15,7 +15,7 @@ export interface SupervisedCall {
   readonly begun: boolean;
 }
 
-/** What a program has put into its call. */
+/** What a program has put into its call. The buffers have it until the next look. */
 export interface Findings {
   /** A duplicate of its socket, which is the caller's; undefined when it is none, or with an errno. */
   readonly fd: number | undefined;
@@ -76,7 +76,7 @@ function findings(): Findings {
   return {
     fd: fd < 0 ? undefined : fd,
     errno: fd < 0 ? -fd : 0,
-    bytes: Buffer.from(room.subarray(memoryAt, memoryAt + Math.max(word(1), 0))),
+    bytes: room.subarray(memoryAt, memoryAt + Math.max(word(1), 0)),
     facts: {
       domain: word(first),
       type: word(first + 1),
@@ -86,7 +86,7 @@ function findings(): Findings {
       listening: word(first + 5) !== 0,
       lingers: word(first + 6) !== 0,
       netns: room.readBigUInt64LE(factsAt + 32),
-      name: Buffer.from(room.subarray(nameAt, nameAt + word(first + 7))),
+      name: room.subarray(nameAt, nameAt + word(first + 7)),
     },
   };
 }

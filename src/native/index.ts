@@ -70,6 +70,11 @@ export const Writable = 2;
 export const Disconnected = 4;
 export const Prioritized = 8;
 
+/** The bits of Native.acceptRequest. */
+export const HasText = 1;
+export const Discarded = 2;
+export const TooLong = 4;
+
 /** The bits of Native.sharing. */
 export const ReuseAddr = 1;
 export const ReusePort = 2;
@@ -113,6 +118,8 @@ export interface Native {
   setTextOption(fd: number, level: number, name: number, value: string): void;
   /** Drops all datagrams before they are queued, until detachDrop. */
   attachDrop(fd: number): void;
+  /** The backlog of a TCP socket that is as a service is handed it: it listens, shares, has no filter and blocks. Else -1. */
+  readiness(fd: number): number;
   /** Takes off any filter; true when there was one. EPERM: it is locked (SO_LOCK_FILTER). */
   detachDrop(fd: number): boolean;
   setBlocking(fd: number): void;
@@ -124,6 +131,14 @@ export interface Native {
   boundFile(fd: number): number;
   /** False when the peer has to read first. The descriptors, at most 253, stay the caller's. */
   send(fd: number, data: Buffer, fds: readonly number[]): boolean;
+  /**
+   * Accepts a connection, and looks at the packet that has come with it, which stays to be received: the text of it, empty
+   * when there is none yet or it has more than `most` bytes; undefined when nobody waits. `facts` are the connection and the
+   * bits HasText, Discarded and TooLong.
+   */
+  acceptRequest(listener: number, facts: Int32Array, most: number): string | undefined;
+  /** Sends the only answer and closes the connection; false, with it open, when the peer has to read first. */
+  answerRequest(fd: number, data: Buffer, fds: readonly number[], unread: boolean): boolean;
   /** Waits until the peer takes it, which only the service manager is trusted to do. */
   sendWaiting(fd: number, data: Buffer, fds: readonly number[]): void;
   /** Undefined when nothing is there; empty data at the end. There is room for that many descriptors. */
@@ -137,8 +152,13 @@ export interface Native {
   /** Makes room for descriptors up to that number at once; `fd` is any open one. It is faster, nothing more. */
   makeRoom(fd: number, count: number): void;
   peer(fd: number): Credentials;
-  /** Who connected, with the text of its /proc/PID/cgroup and a pidfd; undefined when it is gone. */
-  identify(fd: number): { pid: number; uid: number; pidfd: number; cgroup: string } | undefined;
+  /**
+   * Who connected: [pid, uid, pidfd, number of the cgroup] into `facts`; false when it is gone. The pidfd is the caller's.
+   * The number is never given to another cgroup; it is 0 where the kernel does not tell it (before 6.13).
+   */
+  identify(fd: number, facts: Float64Array): boolean;
+  /** The text of /proc/PID/cgroup; undefined when the process of the pidfd, which tells a reused number, has ended. */
+  cgroupText(pid: number, pidfd: number): string | undefined;
   pidfdOpen(pid: number): number | undefined;
   /**
    * Pairs of pid and inode, flat: a pair for each descriptor of one of these sockets that may be seen in /proc, but for

@@ -2,23 +2,32 @@ import { closeSync } from 'node:fs';
 import { BerthError, isSystemError, messageOf } from '../model/errors.js';
 import { closeForeign } from '../native/close.js';
 import { constant, native, Readable, Writable } from '../native/index.js';
-import type { Packet, Watch } from '../native/index.js';
+import type { Watch } from '../native/index.js';
 import { maxPacket } from './messages.js';
 import type { Request } from './messages.js';
+import { identifyPeer } from './peer.js';
+import type { Peer } from './peer.js';
 import { errorReply } from './replies.js';
 import type { Replies, Reply } from './replies.js';
+import { parseRequest } from './request.js';
+import type { Arrival } from './request.js';
 import type { Stream } from './stream.js';
 
-/**
- * Answers a request. `takeFd` receives the descriptor that came with it, for the handler to close; undefined when there is
- * none, or more than one. What nobody takes is closed by the kernel, never by berthd: close(2) of a stranger's file could
- * wait for a file system of that stranger.
- */
-export type Handler = (
-  request: Request,
-  connection: number,
-  takeFd: () => number | undefined,
-) => Replies | Stream;
+/** Whose request it is. */
+export interface Caller {
+  readonly uid: number;
+  /** Who connected, for as long as the request is not answered. Throws `Denied` when it has gone. */
+  identify(): Peer;
+  /**
+   * Receives the descriptor that came with the request, for the handler to close; undefined when there is none, or more
+   * than one. What nobody takes is closed by the kernel, never by berthd: close(2) of a stranger's file could wait for a
+   * file system of that stranger.
+   */
+  takeFd(): number | undefined;
+}
+
+/** Answers a request. */
+export type Handler = (request: Request, caller: Caller) => Replies | Stream;
 
 export interface ConnectionEvents {
   readonly handle: Handler;
@@ -31,12 +40,13 @@ export interface ConnectionEvents {
 const takingMethods: readonly string[] = ['Supervise'];
 
 /** One peer: its request comes in, its answer goes out, and the connection is closed. */
-export class Connection {
+export class Connection implements Caller {
   readonly since = performance.now();
   readonly #fd: number;
   readonly #events: ConnectionEvents;
   #watch: Watch | undefined;
   #uid: number | undefined;
+  #peer: Peer | undefined;
   /** What could not be sent yet; its descriptors are duplicates, ours to close. */
   #unsent: Reply[] = [];
   #open = true;
@@ -47,6 +57,8 @@ export class Connection {
   #blockedSince = 0;
   /** Somebody waits for closed(). */
   #waitedFor = false;
+  /** The request has been looked at, and is still to be received: left there, it would reset the connection. */
+  #unread = false;
 
   constructor(fd: number, events: ConnectionEvents) {
     this.#fd = fd;
@@ -64,8 +76,9 @@ export class Connection {
   }
 
   /** Serves at once what has arrived already, as it mostly has. True when there is something left to wait for. */
-  start(): boolean {
-    this.#read();
+  start(arrival?: Arrival): boolean {
+    if (arrival === undefined) this.#read();
+    else this.#serve(arrival);
     this.#waitedFor = this.#open;
     return this.#open;
   }
@@ -78,8 +91,9 @@ export class Connection {
       return;
     }
     try {
-      // A request left unread would reset the connection, and the peer would not get to read why (unix_release_sock).
+      // Or else the peer would not get to read why (unix_release_sock).
       native.receive(this.#fd, 0, 0);
+      this.#unread = false;
     } catch {
       // It has gone.
     }
@@ -94,6 +108,12 @@ export class Connection {
     this.#dropUnsent();
     if (this.#watch !== undefined) native.unwatch(this.#watch);
     closeSync(this.#fd);
+    this.#closed();
+  }
+
+  #closed(): void {
+    this.#open = false;
+    this.#releasePeer();
     if (this.#waitedFor) this.#events.closed();
   }
 
@@ -115,42 +135,64 @@ export class Connection {
       if (packet === undefined) this.#wait(Readable);
       else if (packet.data.length === 0) this.close();
       else {
-        const reply = this.#reply(packet);
-        if ('start' in reply) this.#begin(reply);
-        else this.#answerWhenReady(reply);
+        const { data, truncated, discarded } = packet;
+        const tooLong = truncated || data.length > maxPacket;
+        this.#serve({ text: tooLong ? '' : data.toString('utf8'), discarded, tooLong });
       }
     } catch (error) {
       this.#failed(error);
     }
   }
 
-  #reply({ data, truncated, discarded }: Packet): Replies | Stream {
-    const request = { taken: false };
-    const takeFd = (): number | undefined => {
-      request.taken = true;
-      const { fds = [], discarded: more = false } = native.receive(this.#fd, 1, 0) ?? {};
-      if (!more) return fds[0];
-      fds.forEach(closeForeign);
-      return undefined;
-    };
+  #serve(arrival: Arrival): void {
     try {
-      if (truncated || data.length > maxPacket) {
-        throw new BerthError('BadMessage', `a request has ${maxPacket} bytes at most`);
-      }
-      const parsed = parseRequest(data);
-      if (discarded && !takingMethods.includes(parsed.method))
-        throw new BerthError('BadMessage', 'a request carries no descriptors');
-      return this.#events.handle(parsed, this.#fd, takeFd);
+      this.#unread = true;
+      const reply = this.#reply(arrival);
+      if (Array.isArray(reply)) this.#answer(reply);
+      else if ('start' in reply) this.#begin(reply);
+      else this.#answerWhenReady(reply);
     } catch (error) {
-      if (!(error instanceof BerthError)) this.#events.report(messageOf(error));
-      return errorReply(error);
-    } finally {
-      // One left unread would reset the connection.
-      if (!request.taken) native.receive(this.#fd, 0, 0);
+      this.#failed(error);
     }
   }
 
+  #reply({ text, discarded, tooLong }: Arrival): Replies | Stream {
+    try {
+      if (tooLong) throw new BerthError('BadMessage', `a request has ${maxPacket} bytes at most`);
+      const request = parseRequest(text);
+      if (discarded && !takingMethods.includes(request.method))
+        throw new BerthError('BadMessage', 'a request carries no descriptors');
+      return this.#events.handle(request, this);
+    } catch (error) {
+      if (!(error instanceof BerthError)) this.#events.report(messageOf(error));
+      return errorReply(error);
+    }
+  }
+
+  identify(): Peer {
+    return (this.#peer ??= identifyPeer(this.#fd));
+  }
+
+  #releasePeer(): void {
+    this.#peer?.release();
+    this.#peer = undefined;
+  }
+
+  takeFd(): number | undefined {
+    this.#unread = false;
+    const { fds = [], discarded: more = false } = native.receive(this.#fd, 1, 0) ?? {};
+    if (!more) return fds[0];
+    fds.forEach(closeForeign);
+    return undefined;
+  }
+
+  #receiveRequest(): void {
+    if (this.#unread) native.receive(this.#fd, 0, 0);
+    this.#unread = false;
+  }
+
   #begin(stream: Stream): void {
+    this.#receiveRequest();
     this.#stream = stream;
     // Readable at the end of the peer, which asks for nothing more.
     this.#wait(Readable);
@@ -186,11 +228,8 @@ export class Connection {
     }
   }
 
-  #answerWhenReady(replies: Replies): void {
-    if (!(replies instanceof Promise)) {
-      this.#answer(replies);
-      return;
-    }
+  #answerWhenReady(replies: Promise<Reply[]>): void {
+    this.#receiveRequest();
     // One request a connection: nothing more is read meanwhile.
     if (this.#watch !== undefined) native.unwatch(this.#watch);
     this.#watch = undefined;
@@ -205,6 +244,16 @@ export class Connection {
 
   #answer(replies: readonly Reply[]): void {
     try {
+      const [only] = replies;
+      if (this.#watch === undefined && only !== undefined && replies.length === 1) {
+        const unread = this.#unread;
+        this.#unread = false;
+        if (native.answerRequest(this.#fd, only.data, only.fds, unread)) {
+          this.#closed();
+          return;
+        }
+      } else this.#receiveRequest();
+      this.#releasePeer();
       const blocked = replies.findIndex(({ data, fds }) => !native.send(this.#fd, data, fds));
       if (blocked === -1) {
         this.close();
@@ -245,26 +294,4 @@ export class Connection {
   #dropUnsent(): void {
     for (const { fds } of this.#unsent.splice(0)) fds.forEach(closeSync);
   }
-}
-
-function parseRequest(data: Buffer): Request {
-  let value: unknown;
-  try {
-    value = JSON.parse(data.toString('utf8'));
-  } catch {
-    throw new BerthError('BadMessage', 'the request is not JSON');
-  }
-  if (
-    typeof value !== 'object' ||
-    value === null ||
-    !('method' in value) ||
-    typeof value.method !== 'string'
-  ) {
-    throw new BerthError('BadMessage', 'the request has no method');
-  }
-  const parameters = 'parameters' in value ? value.parameters : {};
-  if (typeof parameters !== 'object' || parameters === null || Array.isArray(parameters)) {
-    throw new BerthError('BadMessage', 'the parameters are not an object');
-  }
-  return { method: value.method, parameters: parameters as Record<string, unknown> };
 }

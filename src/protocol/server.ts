@@ -1,9 +1,11 @@
 import { closeSync, openSync } from 'node:fs';
 import { BerthError, isSystemError, messageOf } from '../model/errors.js';
-import { native, Readable } from '../native/index.js';
+import { Discarded, HasText, native, Readable, TooLong } from '../native/index.js';
 import type { Watch } from '../native/index.js';
 import { Connection } from './connection.js';
 import type { Handler } from './connection.js';
+import { maxPacket } from './messages.js';
+import type { Arrival } from './request.js';
 
 export interface ServerOptions {
   /** Seconds that a peer may stay silent, or leave its answer unread. Asked for each time, so it may change. */
@@ -27,6 +29,8 @@ export class ControlServer {
   readonly #listener: number;
   readonly #options: ServerOptions;
   readonly #watch: Watch;
+  /** What native.acceptRequest tells, for as long as it is looked at. */
+  readonly #facts = new Int32Array(2);
   readonly #connections = new Set<Connection>();
   #spare: number | undefined;
   #sweep: NodeJS.Timeout | undefined;
@@ -57,16 +61,23 @@ export class ControlServer {
   #acceptAll(): void {
     for (let count = 0; count < acceptBatch; count++) {
       try {
-        const fd = native.accept(this.#listener);
-        if (fd === undefined) return;
-        this.#serve(fd);
+        const text = native.acceptRequest(this.#listener, this.#facts, maxPacket);
+        if (text === undefined) return;
+        const [fd = -1, bits = 0] = this.#facts;
+        this.#serve(
+          fd,
+          (bits & HasText) === 0
+            ? undefined
+            : { text, discarded: (bits & Discarded) !== 0, tooLong: (bits & TooLong) !== 0 },
+        );
       } catch (error) {
         if (!this.#refuseOne(error)) return;
       }
     }
   }
 
-  #serve(fd: number): void {
+  /** `arrival` is undefined of a peer that has said nothing yet. */
+  #serve(fd: number, arrival?: Arrival): void {
     this.#makeRoom();
     const connection = new Connection(fd, {
       handle: this.#options.handle,
@@ -75,7 +86,7 @@ export class ControlServer {
         this.#connections.delete(connection);
       },
     });
-    if (connection.start()) {
+    if (connection.start(arrival)) {
       this.#connections.add(connection);
       this.#sweep ??= setInterval(() => {
         this.#closeSilent();

@@ -29,7 +29,7 @@ export function unitOfCgroup(path: string): UnitCgroup | undefined {
  * The root of the unified hierarchy, in which systemd keeps its units, also where it is mounted beside those of cgroups
  * v1. Undefined on a machine with those alone; there systemd has a named hierarchy for itself.
  */
-const unifiedRoot = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].find((root) =>
+export const unifiedRoot = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].find((root) =>
   existsSync(`${root}/cgroup.controllers`),
 );
 

@@ -3,9 +3,9 @@
  *
  *     claim-load berth|s6 SOCKET NAME CLIENTS MILLISECONDS
  *
- * Each claim connects, asks, receives a descriptor, and closes both. Prints {"claims":N,"nanoseconds":N,"slowest":N}:
- * the claims of all clients together, how long they had, and the longest that any claim took. Ends with 1 at the first
- * claim that is not granted. The protocol of s6-fdholderd is that of s6 2.x: a stream of messages, each with four bytes
+ * Each claim connects, asks, receives a descriptor, and closes both. Prints {"claims":N,"nanoseconds":N,"median":N,"p99":N}:
+ * the claims of all clients together, how long they had, and how long half of the claims, and all but one of a hundred,
+ * took at the most. Ends with 1 at the first claim that is not granted. The protocol of s6-fdholderd is that of s6 2.x: a stream of messages, each with four bytes
  * of length and two of its number of descriptors in front, most significant first; 'R', a flag, the length of the
  * identifier, and the identifier with its NUL ask for a descriptor; a single NUL with one descriptor grants it.
  */
@@ -22,11 +22,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_CLIENTS = 256, MAX_FDS = 253 };
+enum { MAX_CLIENTS = 256, MAX_FDS = 253, MAX_TIMES = 1 << 20 };
 
-/* What one client counts, in memory that is shared with its parent. */
+/* What the clients have counted, in memory that they share: how long each claim took, in nanoseconds. */
 struct tally {
-    long long claims, slowest;
+    _Atomic unsigned claims;
+    unsigned times[MAX_TIMES];
 };
 
 struct load {
@@ -107,14 +108,14 @@ static void run_client(const struct load *load, struct tally *tally, long long e
     for (long long start = now(); start < end;) {
         claim(load);
         long long done = now();
-        if (done - start > tally->slowest)
-            tally->slowest = done - start;
-        tally->claims++;
+        unsigned place = tally->claims++;
+        if (place < MAX_TIMES)
+            tally->times[place] = (unsigned)(done - start);
         start = done;
     }
 }
 
-static void start_clients(const struct load *load, struct tally *tallies, int clients, long long end) {
+static void start_clients(const struct load *load, struct tally *tally, int clients, long long end) {
     pid_t parent = getpid();
     for (int i = 0; i < clients; i++) {
         pid_t pid = fork();
@@ -124,9 +125,14 @@ static void start_clients(const struct load *load, struct tally *tallies, int cl
             continue;
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() == parent)
-            run_client(load, &tallies[i], end);
+            run_client(load, tally, end);
         exit(0);
     }
+}
+
+static int compare(const void *a, const void *b) {
+    unsigned one = *(const unsigned *)a, other = *(const unsigned *)b;
+    return (one > other) - (one < other);
 }
 
 int main(int argc, char **argv) {
@@ -140,22 +146,21 @@ int main(int argc, char **argv) {
     strcpy(load.address.sun_path, argv[2]);
     (strcmp(argv[1], "s6") == 0 ? prepare_s6 : prepare_berth)(&load, argv[3]);
 
-    struct tally *tallies = mmap(NULL, sizeof *tallies * (size_t)clients, PROT_READ | PROT_WRITE,
-                                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (tallies == MAP_FAILED)
+    struct tally *tally =
+        mmap(NULL, sizeof *tally, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (tally == MAP_FAILED)
         die("mmap");
     long long start = now();
-    start_clients(&load, tallies, clients, start + milliseconds * 1000000LL);
+    start_clients(&load, tally, clients, start + milliseconds * 1000000LL);
     int status, failed = 0;
     while (wait(&status) > 0)
         failed |= status != 0;
-    long long nanoseconds = now() - start, claims = 0, slowest = 0;
-    for (int i = 0; i < clients; i++) {
-        claims += tallies[i].claims;
-        if (tallies[i].slowest > slowest)
-            slowest = tallies[i].slowest;
-    }
-    if (!failed)
-        printf("{\"claims\":%lld,\"nanoseconds\":%lld,\"slowest\":%lld}\n", claims, nanoseconds, slowest);
-    return failed;
+    long long nanoseconds = now() - start;
+    unsigned claims = tally->claims, timed = claims < MAX_TIMES ? claims : MAX_TIMES;
+    if (failed || claims == 0)
+        return 1;
+    qsort(tally->times, timed, sizeof *tally->times, compare);
+    printf("{\"claims\":%u,\"nanoseconds\":%lld,\"median\":%u,\"p99\":%u}\n", claims, nanoseconds, tally->times[timed / 2],
+           tally->times[(size_t)timed * 99 / 100]);
+    return 0;
 }

@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { oneReservation, withDaemon } from './fixture.js';
 import { programs, runJson } from './programs.js';
 import type { Row, Section } from './report.js';
@@ -7,10 +8,24 @@ import { ratio, spread } from './statistics.js';
 const rounds = 9;
 const milliseconds = 700;
 
+/** One client after the other, some at once, and a crowd of which nearly all wait. */
+const crowds = [1, 8, 100];
+
+/** Of one round: what the clients saw, in nanoseconds, and what the daemon's threads took of a processor meanwhile. */
 interface Load {
   readonly claims: number;
   readonly nanoseconds: number;
-  readonly slowest: number;
+  readonly median: number;
+  readonly p99: number;
+  readonly cpu: number;
+}
+
+interface Server {
+  readonly name: string;
+  readonly protocol: 'berth' | 's6';
+  readonly pid: number;
+  readonly socket: string;
+  readonly id: string;
 }
 
 /** How many claims a daemon grants in a second, each on a connection of its own. */
@@ -19,8 +34,12 @@ export async function benchRate(): Promise<Section> {
   return withDaemon(oneReservation(), async (berthd, directory) => {
     const s6 = missing === undefined ? await startFdHolder(directory) : undefined;
     try {
+      const servers: Server[] = [
+        { name: 'berthd', protocol: 'berth', pid: berthd.pid, socket: berthd.control, id: 'bench' },
+        ...(s6 === undefined ? [] : [{ name: 's6-fdholderd', protocol: 's6', ...s6 } as const]),
+      ];
       const rows: Row[] = [];
-      for (const clients of [1, 8]) rows.push(...(await compare(clients, berthd.control, s6)));
+      for (const clients of crowds) rows.push(...(await compare(clients, servers)));
       return {
         name: 'rate',
         title: 'claims a second, a connection a claim',
@@ -33,34 +52,57 @@ export async function benchRate(): Promise<Section> {
   });
 }
 
-async function compare(
-  clients: number,
-  control: string,
-  s6: { socket: string; id: string } | undefined,
-): Promise<Row[]> {
-  const berth: Load[] = [];
-  const peer: Load[] = [];
-  for (let round = 0; round < rounds; round++) {
-    berth.push(await load('berth', control, 'bench', clients));
-    if (s6 !== undefined) peer.push(await load('s6', s6.socket, s6.id, clients));
-  }
+async function compare(clients: number, servers: readonly Server[]): Promise<Row[]> {
+  const loads = servers.map((server) => ({ server, rounds: [] as Load[] }));
+  for (let round = 0; round < rounds; round++)
+    for (const { server, rounds: done } of loads) done.push(await load(server, clients));
   const crowd = clients === 1 ? '1 client' : `${clients} clients`;
-  const rates = (loads: Load[]): number[] => loads.map((one) => (one.claims / one.nanoseconds) * 1e9);
-  const slowest = (loads: Load[]): number[] => loads.map((one) => one.slowest / 1e6);
-  const berthRows: Row[] = [
-    { what: `berthd, ${crowd}`, unit: '/s', figure: spread(rates(berth)) },
-    { what: `berthd, ${crowd}, slowest claim of a round`, unit: 'ms', figure: spread(slowest(berth)) },
-  ];
-  if (s6 === undefined) return berthRows;
-  const each = (loads: Load[]): number[][] => rates(loads).map((rate) => [rate]);
+  const rows = loads.flatMap(({ server: { name }, rounds: done }): Row[] => [
+    { what: `${name}, ${crowd}`, unit: '/s', figure: spread(done.map(rate)) },
+    {
+      what: `${name}, ${crowd}, a claim`,
+      unit: 'us',
+      figure: spread(done.map(({ median }) => median / 1e3)),
+    },
+    {
+      what: `${name}, ${crowd}, 99 of 100 within`,
+      unit: 'ms',
+      figure: spread(done.map(({ p99 }) => p99 / 1e6)),
+    },
+    {
+      what: `${name}, ${crowd}, processor time of a claim`,
+      unit: 'us',
+      figure: spread(done.map(({ cpu, claims }) => cpu / claims / 1e3)),
+    },
+  ]);
+  const [berth, peer] = loads.map((one) => one.rounds.map((each) => [rate(each)]));
+  if (berth === undefined || peer === undefined) return rows;
   return [
-    ...berthRows,
-    { what: `s6-fdholderd, ${crowd}`, unit: '/s', figure: spread(rates(peer)) },
-    { what: `s6-fdholderd, ${crowd}, slowest claim of a round`, unit: 'ms', figure: spread(slowest(peer)) },
-    { what: `berthd to s6-fdholderd, ${crowd}`, unit: 'x', figure: ratio(each(berth), each(peer)) },
+    ...rows,
+    { what: `berthd to s6-fdholderd, ${crowd}`, unit: 'x', figure: ratio(berth, peer), least: 1 },
   ];
 }
 
-function load(protocol: 'berth' | 's6', socket: string, name: string, clients: number): Promise<Load> {
-  return runJson(programs.claimLoad, protocol, socket, name, String(clients), String(milliseconds));
+function rate({ claims, nanoseconds }: Load): number {
+  return (claims / nanoseconds) * 1e9;
+}
+
+async function load({ protocol, pid, socket, id }: Server, clients: number): Promise<Load> {
+  const before = processorTime(pid);
+  const seen = await runJson<Omit<Load, 'cpu'>>(
+    programs.claimLoad,
+    protocol,
+    socket,
+    id,
+    String(clients),
+    String(milliseconds),
+  );
+  return { ...seen, cpu: processorTime(pid) - before };
+}
+
+/** Nanoseconds, of all threads that there are. */
+function processorTime(pid: number): number {
+  return readdirSync(`/proc/${pid}/task`)
+    .map((thread) => parseInt(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8'), 10))
+    .reduce((sum, nanoseconds) => sum + nanoseconds, 0);
 }

@@ -1,12 +1,13 @@
 import { formatTable } from '../../src/commands/table.js';
 import type { Spread } from './statistics.js';
 
-/** One figure of a section. A target is the most that it may be. */
+/** One figure of a section. A target is the most that its median may be, `least` the least. */
 export interface Row {
   readonly what: string;
   readonly unit: 'ms' | 'us' | 'ns' | '/s' | 'MiB' | 'x';
   readonly figure: Spread;
   readonly target?: number;
+  readonly least?: number;
 }
 
 /** What is counted, not timed. */
@@ -26,8 +27,15 @@ export interface Section {
   readonly skipped: readonly string[];
 }
 
-function missed({ figure, target }: Row): boolean {
-  return target !== undefined && figure.median > target;
+function missed({ figure: { median }, target = Infinity, least = 0 }: Row): boolean {
+  return median > target || median < least;
+}
+
+function verdict(row: Row): string {
+  const { target, least } = row;
+  if (target === undefined && least === undefined) return '';
+  const wanted = target === undefined ? `at least ${least}` : `at most ${target}`;
+  return `${wanted}: ${missed(row) ? 'MISSED' : 'met'}`;
 }
 
 /** Whether a target is missed or a promise is broken. */
@@ -42,7 +50,7 @@ export function formatSection({ name, title, rows, counts, skipped }: Section): 
     number(row.figure.p10, row.unit),
     number(row.figure.p90, row.unit),
     String(row.figure.count),
-    row.target === undefined ? '' : `at most ${row.target}: ${missed(row) ? 'MISSED' : 'met'}`,
+    verdict(row),
   ]);
   const counted = (counts?.lines ?? []).map(([what = '', ...cells]) => [`  ${what}`, ...cells]);
   return [

@@ -10,6 +10,7 @@ import { cleanEnvironment, find } from './programs.js';
 const run = promisify(execFile);
 
 export interface FdHolder {
+  readonly pid: number;
   readonly socket: string;
   readonly id: string;
   stop(): Promise<void>;
@@ -54,7 +55,7 @@ export async function startFdHolder(directory: string): Promise<FdHolder> {
     const store = run('s6-fdholder-store', [socket, id], options);
     store.child.stdin?.end();
     await store;
-    return { socket, id, stop };
+    return { pid: child.pid ?? 0, socket, id, stop };
   } catch (error) {
     await stop();
     throw error;

@@ -54,6 +54,24 @@ describe('a full descriptor table', () => {
       assert.deepEqual(steal('stream', inet(host, 40_000 + Number(name.slice(1)))), []);
   });
 
+  it('of what guards a socket beside a program: it is held without, and that is said once', async (t) => {
+    const ports = Array.from({ length: 40 }, () => freePort());
+    const text = (port: number) => `[Socket]\nListenDatagram=[::1]:${port}\n[Reservation]\nHandoff=bind\n`;
+    const files = Object.fromEntries(ports.map((port, index) => [`r${index}`, text(port)]));
+    const told: string[][] = [];
+    // A socket and its two take turns with the last of the table.
+    for (const maxFds of [64, 65, 66]) {
+      const daemon = await Berthd.start(t, files, { maxFds });
+      const warned = /udp \S+(?=: there are no descriptors to spare for what guards it)/g;
+      told.push(daemon.child.err.match(warned) ?? []);
+      await daemon.berth(['reload']);
+      assert.equal((daemon.child.err.match(warned) ?? []).length, told.at(-1)?.length);
+      await daemon.stop();
+    }
+    assert.ok(told.flat().length >= 2, JSON.stringify(told));
+    for (const each of told) assert.equal(new Set(each).size, each.length);
+  });
+
   it('of connections: they are told so, nothing held is lost, and all is well again after them', async (t) => {
     const address = inet(randomLoopback(), freePort());
     const daemon = await Berthd.start(

@@ -8,6 +8,8 @@ import { requires } from '../support/requirements.js';
 import { freePort, steal } from '../support/sockets.js';
 
 const hostile = `${root}build/bin/hostile`;
+/** In ms: how long others wait at the most. */
+const patience = 1000 * Number(process.env['BERTH_SLOWDOWN'] ?? 1);
 const runs = Number(process.env['FUZZ_RUNS'] ?? 400);
 
 function file(port: number): string {
@@ -80,7 +82,7 @@ describe('a hostile supervised program', () => {
 async function makeWait(
   t: TestContext,
   mode: 'memory' | 'socket',
-): Promise<{ daemon: Berthd; slow: Child } | undefined> {
+): Promise<{ daemon: Berthd; slow: Child; own: number } | undefined> {
   const [own, other] = [freePort(), freePort()];
   const daemon = await Berthd.start(t, { own: file(own), other: file(other) });
   const bind = (name: string, command: readonly string[]) => [
@@ -100,10 +102,10 @@ async function makeWait(
       assert.equal((await run(t, programs.claim, bind(name, tried))).out, 'ok\n', name);
     }
     assert.equal((await daemon.list()).length, 2);
-    assert.ok(performance.now() - before < 1000, 'others have waited');
+    assert.ok(performance.now() - before < patience, 'others have waited');
   }
   assert.doesNotMatch(slow.out, /bind/);
-  return { daemon, slow };
+  return { daemon, slow, own };
 }
 
 /** The threads that look. Two stay at the most. */
@@ -154,5 +156,34 @@ describe('a program that makes the look at its call last', () => {
     assert.equal((await made.daemon.stop()).status, 0);
     // Without a vault nobody serves its call any more, and the kernel says so.
     assert.match((await made.slow.exit).out, /bind 38/);
+  });
+
+  it('cannot have berthd look at the memory of more and more that have ended', async (t) => {
+    const made = await makeWait(t, 'memory');
+    if (made === undefined) return;
+    const { daemon } = made;
+    let { slow } = made;
+    const keepers: Child[] = [];
+    const claim = ['--control', daemon.control, '--bind', 'own', '--'];
+    for (let round = 1; ; round++) {
+      const fd = (await slow.prints('out', /calling (\d+)/))[1] ?? '';
+      const keeper = new Child(t, `${root}build/bin/slow`, ['keep', String(slow.pid), fd]);
+      await keeper.prints('out', /kept/);
+      keepers.push(keeper);
+      slow.kill('SIGKILL');
+      await slow.exit;
+      await daemon.reaches('own', 'held');
+      if (round === 8) break;
+      slow = new Child(t, programs.claim, [...claim, `${root}build/bin/slow`, 'memory', String(made.own)]);
+    }
+    const { status, err } = await run(t, programs.claim, [...claim, 'true']);
+    assert.equal(status, 125);
+    assert.match(err, /'own' had 8 programs that have ended/);
+    for (const keeper of keepers) keeper.closeInput();
+    await until(
+      async () => (await run(t, programs.claim, [...claim, 'true'])).status,
+      (now) => now === 0,
+      'the claim is still refused',
+    );
   });
 });

@@ -81,6 +81,24 @@ describe('berth-claim NAME -- COMMAND', () => {
     );
   });
 
+  it('follows a process that claims again to its end, as one claimant', async (t) => {
+    const { daemon } = await berthd(t);
+    const again = [programs.claim, '--control', daemon.control, 'app', '--'];
+    const service = daemon.serve('app', [...again, ...again, 'sh', '-c', 'echo up; exec cat']);
+    await service.prints('out', /up/);
+    const { claimants } = await daemon.reaches('app', 'active');
+    assert.deepEqual(
+      claimants.map(({ pid, command }) => [pid, command]),
+      [[service.pid, 'cat']],
+    );
+    const fds = daemon.fds().size;
+    service.kill('SIGKILL');
+    await service.exit;
+    await daemon.reaches('app', 'held');
+    // The pidfd by which it was followed is all that it cost.
+    assert.equal(daemon.fds().size, fds - 1);
+  });
+
   it('starts the command with default signals, however it was started itself', async (t) => {
     const { daemon } = await berthd(t);
     // SIGPIPE ignored, and SIGUSR1 blocked by env(1).

@@ -141,6 +141,79 @@ labTest('a process that has got the number of one that connected is not taken fo
   });
 });
 
+/**
+ * Connects as nobody from one cgroup and claims from another, or the same, for each pair; prints what came of it. A
+ * cgroup's number is known to berthd from the second pair on.
+ */
+const moving = `import json, os, socket, sys
+def enter(cgroup, pid):
+    with open('/sys/fs/cgroup' + cgroup + '/cgroup.procs', 'w') as procs:
+        procs.write(str(pid))
+outcomes = []
+for pair in sys.argv[1:]:
+    first, then = pair.split(',')
+    ready, tell = os.pipe()
+    wait, go = os.pipe()
+    result, say = os.pipe()
+    child = os.fork()
+    if child == 0:
+        enter(first, 0)
+        os.setuid(65534)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.connect('/run/berth/control')
+        os.write(tell, b'.')
+        os.read(wait, 1)
+        connection.send(b'{"method":"Claim","parameters":{"name":"web","form":"exec"}}')
+        data, fds, _, _ = socket.recv_fds(connection, 65536, 10)
+        os.write(say, b'Denied' if b'Denied' in data else b'%d' % len(fds))
+        os._exit(0)
+    os.read(ready, 1)
+    enter(then, child)
+    os.write(go, b'.')
+    outcomes.append(os.read(result, 16).decode())
+    os.waitpid(child, 0)
+print(json.dumps(outcomes))
+`;
+
+labTest(
+  'what counts is the cgroup that a process is in when it asks, however well it is known',
+  async (t) => {
+    const serve = `[Service]\nExecStart=${peer} serve\nUser=nobody\n`;
+    const options = {
+      files: { ...reservations({ web }), '/srv/moving.py': moving },
+      units: { 'web.service': serve, 'other.service': serve },
+      programs: peerAt(),
+    };
+    await withLab(t, options, async (lab) => {
+      await lab.systemctl('start', 'web.service', 'other.service');
+      const own = await lab.property('web.service', 'ControlGroup');
+      const other = await lab.property('other.service', 'ControlGroup');
+      const claims = (...pairs: [string, string][]) =>
+        lab.json<string[]>(['python3', '/srv/moving.py', ...pairs.map((pair) => pair.join())]);
+      const pairs: [string, string][] = [
+        [own, own],
+        [other, other],
+        [other, own],
+        [own, other],
+        [own, own],
+      ];
+      assert.deepEqual(await claims(...pairs), ['1', 'Denied', '1', 'Denied', '1']);
+      // The same paths, and other cgroups.
+      await lab.systemctl('restart', 'web.service', 'other.service');
+      assert.deepEqual(await claims(...pairs), ['1', 'Denied', '1', 'Denied', '1']);
+      // The cgroup of the one, made anew where that of the other was, and below it.
+      await lab.systemctl('stop', 'other.service');
+      const nested = `${own}${other}`;
+      await lab.run(['mkdir', '-p', `/sys/fs/cgroup${other}`, `/sys/fs/cgroup${nested}`]);
+      assert.deepEqual(await claims([other, other], [nested, nested], [nested, other]), [
+        'Denied',
+        '1',
+        'Denied',
+      ]);
+    });
+  },
+);
+
 /** Stands in for systemd: takes what it is sent, and lets go of it, which is what a barrier waits for. */
 const manager = `import os, socket
 fake = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -1,9 +1,11 @@
-/* slow MODE PORT: a supervised program that makes berthd's look at its call last.
+/* slow MODE PORT | slow keep PID FD: a supervised program that makes berthd's look at its call last.
  *
  *     memory  bind(2) of an address in memory that userfaultfd(2) provides, and does not
  *     socket  bind(2) of a socket that is locked meanwhile: another thread sends with it out of such memory
  *
- * Prints `calling` right before the call. A line on standard input has the memory provided; then it prints `NAME 0` or the errno
+ * `keep` takes the descriptor that provides the memory over from another one, so that it outlives that, and prints `kept`.
+ *
+ * Prints `calling FD` right before the call, with the descriptor that provides the memory. A line on standard input has the memory provided; then it prints `NAME 0` or the errno
  * of the call, and ends. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -53,12 +55,26 @@ static void *send_out(void *socket)
 	return NULL;
 }
 
+static int keep(int pid, int fd)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	char byte;
+
+	if (pidfd < 0 || syscall(SYS_pidfd_getfd, pidfd, fd, 0) < 0)
+		die("pidfd_getfd");
+	puts("kept");
+	fflush(stdout);
+	return read(STDIN_FILENO, &byte, 1) < 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct uffdio_api api = {.api = UFFD_API};
 	struct uffd_msg message;
 	pthread_t thread, sender;
 
+	if (argc == 4 && strcmp(argv[1], "keep") == 0)
+		return keep(atoi(argv[2]), atoi(argv[3]));
 	if (argc != 3)
 		return 2;
 	address.sin_port = htons((uint16_t)atoi(argv[2]));
@@ -80,7 +96,7 @@ int main(int argc, char **argv)
 		if (read(provider, &message, sizeof message) != sizeof message)
 			die("read");
 	}
-	puts("calling");
+	printf("calling %d\n", provider);
 	fflush(stdout);
 	int result = bind(fd, memory ? (struct sockaddr *)page : (struct sockaddr *)&address, sizeof address);
 

@@ -5,6 +5,9 @@ NAPI_MODULE_INIT() {
     init_hold(env, exports);
     init_beside(env, exports);
     init_messages(env, exports);
+    init_requests(env, exports);
+    init_readiness(env, exports);
+    init_peers(env, exports);
     init_facts(env, exports);
     init_seccomp(env, exports);
     init_look(env, exports);

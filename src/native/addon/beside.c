@@ -19,6 +19,7 @@
 #define LOOPBACK 1
 
 struct beside {
+    bool datagrams;
     struct sharing program;
     struct sharing held[MAX_FDS];
     size_t count;
@@ -31,6 +32,7 @@ static uid_t begin(struct beside *beside, int slot, int fd, const int *held, siz
     /* A socket that the program shares with further ones of its own shares with those under the same uid, next time, too. */
     uid_t uid = reuse_port ? company_uid(lonely_uid(held[0])) : momentary_uid();
     note_begun(slot, reuse_port, fstat(fd, &status) == 0 ? status.st_uid : (uid_t)-1);
+    beside->datagrams = get_socket_int(fd, SO_TYPE) == SOCK_DGRAM;
     beside->count = count;
     for (size_t i = 0; i < count; i++)
         start_sharing(&beside->held[i], held[i], uid);
@@ -38,16 +40,19 @@ static uid_t begin(struct beside *beside, int slot, int fd, const int *held, siz
     return uid;
 }
 
+/* A stream socket is in no group until it listens, and does not leave it in this way. */
 static void end(struct beside *beside, bool done) {
     for (size_t i = 0; i < beside->count; i++) {
         stop_sharing(&beside->held[i]);
-        leave_group(beside->held[i].fd);
+        if (beside->datagrams)
+            leave_group(beside->held[i].fd);
     }
     /* One that the program shares keeps the uid: its own may be that of strangers. */
     if (done && beside->program.reuse_port)
         return;
     stop_sharing(&beside->program);
-    leave_group(beside->program.fd);
+    if (beside->datagrams)
+        leave_group(beside->program.fd);
 }
 
 static bool get_held(napi_env env, napi_value value, int *held, size_t *count) {
@@ -114,7 +119,7 @@ static napi_value bind_for(napi_env env, napi_callback_info info) {
         return NULL;
     uid_t uid = begin(&beside, slot, fd, held, count);
     int error = EADDRINUSE;
-    if (!is_taken(&beside, address, (socklen_t)length, uid))
+    if (!beside.datagrams || !is_taken(&beside, address, (socklen_t)length, uid))
         error = bind(fd, address, (socklen_t)length) < 0 ? errno : 0;
     end(&beside, error == 0);
     return make_int(env, error);

@@ -20,32 +20,39 @@ union control {
     char space[CMSG_SPACE(MAX_FDS * sizeof(int))];
 };
 
-static napi_value send_with(napi_env env, napi_callback_info info, int flags) {
+ssize_t send_packet(int fd, const struct packet *packet, int flags) {
     union control control;
-    int fds[MAX_FDS], fd;
-    napi_value args[3];
-    struct iovec data;
-    size_t count;
-    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) ||
-        !get_bytes(env, args[1], &data.iov_base, &data.iov_len) || !get_fds(env, args[2], fds, MAX_FDS, &count))
-        return NULL;
+    struct iovec data = {.iov_base = packet->data, .iov_len = packet->length};
     struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
-    if (count > 0) {
-        memset(&control, 0, sizeof control);
+    if (packet->count > 0) {
+        size_t size = packet->count * sizeof(int);
+        memset(&control, 0, CMSG_SPACE(size));
         message.msg_control = control.space;
-        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+        message.msg_controllen = CMSG_SPACE(size);
         control.header.cmsg_level = SOL_SOCKET;
         control.header.cmsg_type = SCM_RIGHTS;
-        control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
-        memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
+        control.header.cmsg_len = CMSG_LEN(size);
+        memcpy(CMSG_DATA(&control.header), packet->fds, size);
     }
     ssize_t sent;
     do
         sent = sendmsg(fd, &message, MSG_NOSIGNAL | flags);
     while (sent < 0 && errno == EINTR);
-    if (sent < 0 && errno == EAGAIN)
-        return make_bool(env, false);
-    return sent < 0 ? throw_errno(env, errno, "sendmsg") : make_bool(env, true);
+    return sent;
+}
+
+static napi_value send_with(napi_env env, napi_callback_info info, int flags) {
+    int fds[MAX_FDS], fd;
+    napi_value args[3];
+    struct packet packet;
+    if (!get_args(env, info, 3, args) || !get_int(env, args[0], &fd) ||
+        !get_bytes(env, args[1], &packet.data, &packet.length) ||
+        !get_fds(env, args[2], fds, MAX_FDS, &packet.count))
+        return NULL;
+    packet.fds = fds;
+    if (send_packet(fd, &packet, flags) >= 0)
+        return make_bool(env, true);
+    return errno == EAGAIN ? make_bool(env, false) : throw_errno(env, errno, "sendmsg");
 }
 
 /* send(fd, data, fds): true when sent, false when the peer has to read first. The descriptors stay the caller's. */

@@ -39,6 +39,16 @@ napi_value make_address(napi_env env, const struct address *address);
 napi_value make_undefined(napi_env env);
 void set(napi_env env, napi_value object, const char *name, napi_value value);
 
+/* A message over AF_UNIX: its text, and descriptors that stay the sender's, at most MAX_FDS. */
+struct packet {
+    void *data;
+    size_t length;
+    const int *fds;
+    size_t count;
+};
+/* -1 with errno when it is not sent. */
+ssize_t send_packet(int fd, const struct packet *packet, int flags);
+
 struct export {
     const char *name;
     napi_callback function;
@@ -53,6 +63,9 @@ void init_facts(napi_env env, napi_value exports);
 void init_seccomp(napi_env env, napi_value exports);
 void init_look(napi_env env, napi_value exports);
 void init_messages(napi_env env, napi_value exports);
+void init_requests(napi_env env, napi_value exports);
+void init_readiness(napi_env env, napi_value exports);
+void init_peers(napi_env env, napi_value exports);
 void init_processes(napi_env env, napi_value exports);
 void init_watch(napi_env env, napi_value exports);
 void init_diag(napi_env env, napi_value exports);

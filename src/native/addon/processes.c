@@ -1,110 +1,16 @@
-/* Who a peer is, by the kernel's word, and processes by descriptor instead of by number. */
+/* Processes, by descriptor instead of by number, and users by name. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "napi.h"
-
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77 /* Linux 6.5; Debian 12's headers are older */
-#endif
-
-static int open_pidfd(pid_t pid) {
-    return (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec by itself: pidfd_open(2) */
-}
-
-/* peer(fd): {pid, uid, gid} of whoever called connect(2), as it was then (unix(7), SO_PEERCRED). */
-static napi_value peer_credentials(napi_env env, napi_callback_info info) {
-    struct ucred credentials;
-    socklen_t length = sizeof credentials;
-    napi_value args[1], result;
-    int fd;
-    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
-        return NULL;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0)
-        return throw_errno(env, errno, "getsockopt");
-    if (napi_create_object(env, &result) != napi_ok)
-        return NULL;
-    set(env, result, "pid", make_int(env, credentials.pid));
-    set(env, result, "uid", make_int(env, credentials.uid));
-    set(env, result, "gid", make_int(env, credentials.gid));
-    return result;
-}
-
-/* A pidfd of the process that connected; -1 when it is gone. Kernels before 6.5 have no SO_PEERPIDFD: there the number is
- * opened, and a reused one is told by what is read of it afterwards. */
-static int open_peer(int fd, pid_t pid) {
-    int pidfd = -1;
-    socklen_t length = sizeof pidfd;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length) == 0)
-        return pidfd;
-    return errno == ENOPROTOOPT ? open_pidfd(pid) : -1;
-}
-
-/* The text of /proc/PID/cgroup; none where it is longer than any that systemd makes, or the process is gone. -1 with errno
- * when it cannot be told. */
-static ssize_t read_cgroup(pid_t pid, char *text, size_t room) {
-    char path[32];
-    size_t used = 0;
-    ssize_t got = 0;
-    snprintf(path, sizeof path, "/proc/%d/cgroup", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -1 : 0;
-    while (used < room && (got = read(fd, text + used, room - used)) > 0)
-        used += (size_t)got;
-    int error = errno;
-    close(fd);
-    errno = error;
-    if (got < 0)
-        return error == ENOMEM ? -1 : 0;
-    return used < room ? (ssize_t)used : 0;
-}
-
-/* identify(fd): {pid, uid, pidfd, cgroup} of the process that connected; undefined when it is gone. The pidfd, which is the
- * caller's, pins it: when it still lives after its cgroup was read, that was its own, and not one of a process which got
- * its number later. In one call, because every claim asks for all of it. */
-static napi_value identify(napi_env env, napi_callback_info info) {
-    static char cgroup[64 * 1024];
-    struct ucred peer;
-    socklen_t length = sizeof peer;
-    napi_value args[1], result;
-    int fd;
-    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
-        return NULL;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
-        return throw_errno(env, errno, "getsockopt");
-    int pidfd = open_peer(fd, peer.pid);
-    if (pidfd < 0)
-        return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? throw_errno(env, errno, "pidfd_open")
-                                                                     : make_undefined(env);
-    ssize_t got = read_cgroup(peer.pid, cgroup, sizeof cgroup);
-    if (got < 0) {
-        int error = errno;
-        close(pidfd);
-        return throw_errno(env, error, "open");
-    }
-    /* A pidfd is readable from the end of its process on (pidfd_open(2)). */
-    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-    if (poll(&ended, 1, 0) != 0 || napi_create_object(env, &result) != napi_ok) {
-        close(pidfd);
-        return make_undefined(env);
-    }
-    set(env, result, "pid", make_int(env, peer.pid));
-    set(env, result, "uid", make_int(env, peer.uid));
-    set(env, result, "pidfd", make_int(env, pidfd));
-    set(env, result, "cgroup", make_text(env, cgroup, (size_t)got));
-    return result;
-}
 
 /* pidfdOpen(pid): the caller's; undefined when there is no such process. */
 static napi_value pidfd_of(napi_env env, napi_callback_info info) {
@@ -112,7 +18,7 @@ static napi_value pidfd_of(napi_env env, napi_callback_info info) {
     int pid;
     if (!get_args(env, info, 1, args) || !get_int(env, args[0], &pid))
         return NULL;
-    int pidfd = open_pidfd(pid);
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec by itself: pidfd_open(2) */
     if (pidfd >= 0)
         return make_int(env, pidfd);
     return errno == ESRCH || errno == EINVAL ? make_undefined(env) : throw_errno(env, errno, "pidfd_open");
@@ -235,7 +141,7 @@ static napi_value user_name(napi_env env, napi_callback_info info) {
 
 void init_processes(napi_env env, napi_value exports) {
     static const struct export functions[] = {
-        {"peer", peer_credentials}, {"identify", identify}, {"pidfdOpen", pidfd_of},
+        {"pidfdOpen", pidfd_of},
         {"userId", user_id},        {"groupId", group_id},      {"socketHolders", socket_holders},
         {"userName", user_name},
     };

@@ -399,6 +399,43 @@ describe('after a service that misused its descriptors', () => {
       );
   });
 
+  it('listens with its own backlog, and its connections share', (t) => {
+    const address = inet(randomLoopback(), freePort());
+    const held = hold(t, request(spec('stream', address), { backlog: 7 }));
+    held.handOver();
+    const handed = native.readiness(held.fd);
+    assert.equal(handed, 7);
+    const misuses: ((fd: number) => void)[] = [
+      (fd) => {
+        native.listen(fd, 1);
+      },
+      (fd) => {
+        set(fd, 'SO_REUSEADDR', false);
+      },
+      (fd) => {
+        native.adopt(fd);
+      },
+      (fd) => {
+        native.shutdownRead(fd);
+      },
+    ];
+    for (const misuse of misuses) {
+      misuse(held.fd);
+      assert.notEqual(native.readiness(held.fd), handed);
+      held.handOver();
+      assert.equal(native.readiness(held.fd), handed);
+    }
+  });
+
+  it('takes another backlog while it is in use', (t) => {
+    const address = inet(randomLoopback(), freePort());
+    const held = hold(t, request(spec('stream', address), { backlog: 7 }));
+    held.handOver();
+    held.update(request(spec('stream', address), { backlog: 9 }), true);
+    held.handOver();
+    assert.equal(native.readiness(held.fd), 9);
+  });
+
   it('a filter is gone, also from a stream', (t) => {
     if (!requiresRoot(t)) return;
     for (const kind of ['stream', 'datagram'] as const)
@@ -406,6 +443,7 @@ describe('after a service that misused its descriptors', () => {
         kind,
         (fd) => {
           native.attachDrop(fd);
+          assert.equal(native.readiness(fd), -1);
         },
         t,
       );
