@@ -17,6 +17,8 @@ const char *root = "";
 
 const char *below_root(const char *path) {
     static char full[8192];
+    if (*root == '\0')
+        return path;
     return (size_t)snprintf(full, sizeof full, "%s%s", root, path) < sizeof full ? full : "";
 }
 

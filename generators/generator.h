@@ -15,7 +15,7 @@ struct text {
 extern const char *root;
 
 /* files.c */
-const char *below_root(const char *path); /* in a buffer that the next call reuses */
+const char *below_root(const char *path); /* the path itself, or in a buffer that the next call reuses */
 bool ends_in(const char *name, const char *end);
 bool read_all(int fd, struct text *text, int patience_ms); /* 0: for as long as it takes */
 bool read_file(const char *path, struct text *text);

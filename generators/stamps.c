@@ -44,9 +44,24 @@ static bool file_is(const char *path, const unsigned long long stamp[4]) {
            stamp[1] == (unsigned long long)now.st_ctim.tv_sec * 1000000000 + (unsigned long long)now.st_ctim.tv_nsec;
 }
 
+/* Reads numbers with a blank behind each; NULL when there are fewer. There are thousands of such lines at each start and
+ * reload, and sscanf(3) took half of the time. */
+static const char *read_numbers(const char *at, unsigned long long *numbers, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (*at < '0' || *at > '9')
+            return NULL;
+        for (numbers[i] = 0; *at >= '0' && *at <= '9'; at++)
+            numbers[i] = numbers[i] * 10 + (unsigned long long)(*at - '0');
+        if (*at++ != ' ')
+            return NULL;
+    }
+    return at;
+}
+
 /* Whether the input that a line stands for is as it was. */
 static bool input_is(const char *line) {
     unsigned long long stamp[4];
+    const char *file;
     unsigned long count;
     struct stat now;
     uint32_t hash;
@@ -55,8 +70,8 @@ static bool input_is(const char *line) {
     case 'D':
         return sscanf(line, "D %x %lu %n", &hash, &count, &path) == 2 && directory_is(line + path, hash, count);
     case 'F':
-        return sscanf(line, "F %llu %llu %llu %llu %n", &stamp[0], &stamp[1], &stamp[2], &stamp[3], &path) == 4 &&
-               file_is(line + path, stamp);
+        file = line[1] == ' ' ? read_numbers(line + 2, stamp, 4) : NULL;
+        return file != NULL && file_is(file, stamp);
     case 'M':
         /* A directory that has come says nothing: what matters in it has lines of its own. */
         return lstat(below_root(line + 2), &now) < 0 ? errno == ENOENT || errno == ENOTDIR : S_ISDIR(now.st_mode);

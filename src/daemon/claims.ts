@@ -70,7 +70,7 @@ export class Claims {
 
   /** The reservations of which a socket is released, and the names of those that have claimants. */
   get released(): { readonly reservations: Reservation[]; readonly claimed: string[] } {
-    const entries = [...this.#table.entries()].filter(({ slots }) => slots.some(isReleased));
+    const entries = [...this.#table.opened()].filter(({ slots }) => slots.some(isReleased));
     const reservations = entries.map(({ reservation }) => reservation);
     return {
       reservations,
@@ -227,7 +227,7 @@ export class Claims {
     withReserve(() => {
       this.#table.takeBack([...free]);
     });
-    for (const { reservation, slots } of this.#table.entries())
+    for (const { reservation, slots } of this.#table.opened())
       for (const slot of slots)
         if (free.has(slot) && slot.socket !== undefined)
           this.#events.emit({

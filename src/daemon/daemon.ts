@@ -1,19 +1,20 @@
-import { closeSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { defaultSettings } from '../config/settings.js';
 import { messageOf } from '../model/errors.js';
 import type { Settings } from '../config/settings.js';
-import { describeSocket, formatMistake, type Reservation } from '../model/reservation.js';
+import { formatMistake } from '../model/reservation.js';
 import { count } from '../model/text.js';
-import { native, Readable } from '../native/index.js';
-import type { Watch } from '../native/index.js';
+import { native } from '../native/index.js';
 import { ControlServer } from '../protocol/server.js';
 import type { Notifier } from '../systemd/notify.js';
 import { Claims } from './claims.js';
 import type { ConfigurationFiles } from './configured.js';
 import { withReserve } from './descriptor-reserve.js';
 import { Events } from './events.js';
-import type { Happening } from './events.js';
 import type { Guards } from './guards.js';
+import { HeldChanges } from './held-changes.js';
+import { Idleness } from './idleness.js';
+import { readLeft, type Left } from './left.js';
 import type { Log } from './log.js';
 import { handleRequest } from './methods.js';
 import type { MethodContext } from './methods.js';
@@ -21,9 +22,8 @@ import type { Policy } from './policy.js';
 import { Programs } from './programs.js';
 import { PortreserveSocket } from './portreserve-socket.js';
 import { joined, releaseNamed } from './releases.js';
+import { Shortfall } from './shortfall.js';
 import { Table } from './table.js';
-import type { Slot } from './table.js';
-import { commandOf } from '../systemd/processes.js';
 import type { FdStore } from '../systemd/fd-store.js';
 import type { PassedFd } from '../systemd/listen-fds.js';
 import { recover, Vault } from './vault.js';
@@ -45,19 +45,6 @@ export interface DaemonOptions {
   readonly log: Log;
 }
 
-/** A socket that cannot be held: `taken` when somebody else has its address. */
-function complaintOf(reservation: string, { request, error, errno, holder }: Slot): Happening {
-  return {
-    event: errno === 'EADDRINUSE' ? 'taken' : 'failed',
-    reservation,
-    socket: describeSocket(request.spec),
-    ...(holder === undefined ? {} : { pid: holder, command: commandOf(holder) }),
-    ...(error === undefined ? {} : { message: error }),
-  };
-}
-
-/** How long to wait before another try at what cannot be held, when nothing tells that it could work now. */
-const retryMs = 5000;
 /** How long what the next berthd only would have to find out again may wait to be stored. */
 const saveDelayMs = 200;
 const maxConnections = 1024;
@@ -70,22 +57,16 @@ export class Daemon {
   readonly #claims: Claims;
   readonly #programs: Programs;
   readonly #vault: Vault | undefined;
+  readonly #shortfall: Shortfall;
+  readonly #idleness: Idleness;
   #server: ControlServer | undefined;
   #portreserve: PortreserveSocket | undefined;
-  #retryTimer: NodeJS.Timeout | undefined;
   #watchdogTimer: NodeJS.Timeout | undefined;
-  #idleTimer: NodeJS.Timeout | undefined;
   #saveTimer: NodeJS.Timeout | undefined;
-  #saidNoIdleExit = false;
   #settings = defaultSettings;
   #readStamp = '';
   /** What the next berthd needs to know the configuration by; undefined when it has to read it. */
   #memory: string | undefined;
-  /** Waits for the ends of the processes that are in the way, by pid. */
-  readonly #obstacles = new Map<number, { watch: Watch; pidfd: number }>();
-  /** What has been said of sockets that cannot be held, so that a retry does not say it again. */
-  #complaints = new Set<string>();
-
   constructor(options: DaemonOptions) {
     this.#options = options;
     const saveSoon = (): void => {
@@ -94,9 +75,23 @@ export class Daemon {
       }, saveDelayMs);
     };
     this.#events = new Events(options.log);
+    this.#shortfall = new Shortfall(this.#table, options.log, this.#events, () => {
+      this.#retry();
+    });
+    const { idleExit } = options;
+    this.#idleness = new Idleness(options.log, {
+      idleExitSec: () => this.#settings.idleExitSec,
+      reasonToStay: () => this.#reasonToStay(),
+      exit:
+        idleExit &&
+        (() => {
+          this.stop(true);
+          idleExit();
+        }),
+    });
     const effects = {
       changed: () => {
-        this.#afterHolding();
+        this.#shortfall.review();
         this.#save();
       },
       guarded: saveSoon,
@@ -141,7 +136,7 @@ export class Daemon {
       peerTimeoutSec: () => this.#settings.peerTimeoutSec,
       maxConnections,
       handle: (request, caller) => {
-        this.#awaitIdleness();
+        this.#idleness.wait();
         return handleRequest(context, request, caller);
       },
       report: (message) => {
@@ -152,7 +147,7 @@ export class Daemon {
     const summary = this.#summary();
     notifier.ready(summary);
     log.info(summary);
-    this.#awaitIdleness();
+    this.#idleness.wait();
     if (notifier.watchdogInterval > 0) {
       this.#watchdogTimer = setInterval(() => {
         notifier.watchdog();
@@ -165,7 +160,7 @@ export class Daemon {
     if (portreserve === undefined) return undefined;
     return new PortreserveSocket(portreserve, {
       release: (name, peer) => {
-        this.#awaitIdleness();
+        this.#idleness.wait();
         const { refusals } = releaseNamed(context, [name], peer);
         // Nobody waits for it: what remains to be said is for the log.
         this.#claims.settled().catch((error: unknown) => {
@@ -186,7 +181,7 @@ export class Daemon {
     try {
       const { mistakes } = this.#configure();
       this.#events.emit({ event: 'reloaded', count: mistakes.length, message: this.#summary() });
-      return { mistakes, failures: this.#failures() };
+      return { mistakes, failures: [...this.#shortfall.complaints] };
     } finally {
       notifier.ready(this.#summary());
     }
@@ -201,11 +196,10 @@ export class Daemon {
     if (!asleep) this.#options.guards?.lift();
     this.#server?.close();
     this.#portreserve?.close();
-    clearTimeout(this.#retryTimer);
-    clearTimeout(this.#idleTimer);
+    this.#shortfall.close();
+    this.#idleness.close();
     if (this.#saveTimer !== undefined) this.#save();
     clearInterval(this.#watchdogTimer);
-    this.#forgetObstacles();
     this.#claims.forget(() => false);
     this.#programs.close();
     if (this.#vault === undefined) this.#table.apply([], new Set(), () => false);
@@ -241,7 +235,7 @@ export class Daemon {
     for (const mistake of mistakes) log.err(mistake);
     for (const note of loaded.notes ?? []) log.notice(formatMistake(note));
     this.#use(loaded.settings);
-    const before = this.#whatIsHeld();
+    const changes = new HeldChanges(this.#table, this.#events);
     native.makeRoom(
       this.#options.control,
       loaded.reservations.reduce((sum, { sockets }) => sum + sockets.length, 0),
@@ -256,9 +250,9 @@ export class Daemon {
       (name) => this.#table.get(name) !== undefined || this.#table.socketsOf(name).length > 0,
     );
     this.#claims.settle();
-    this.#afterHolding();
+    this.#shortfall.review();
     this.#guard();
-    this.#tellChanges(before);
+    changes.tell();
     const clean = mistakes.length === 0 && loaded.broken.length === 0 && loaded.complete;
     this.#memory = clean && this.#vault !== undefined ? configuration.remember() : undefined;
     this.#save();
@@ -266,8 +260,7 @@ export class Daemon {
   }
 
   #guard(): void {
-    const reservations = [...this.#table.entries()].map(({ reservation }) => reservation);
-    this.#options.guards?.apply(this.#settings, reservations);
+    this.#options.guards?.apply(this.#settings, this.#table.reservations());
   }
 
   /** Tells whether anything may have come since it was read last: a file changes the directory that it is in. */
@@ -277,45 +270,21 @@ export class Daemon {
       .join();
   }
 
-  /** Begins to wait anew for the time in which nobody needs berthd. */
-  #awaitIdleness(): void {
-    const { log, idleExit } = this.#options;
-    const { idleExitSec } = this.#settings;
-    clearTimeout(this.#idleTimer);
-    if (idleExitSec === 0) return;
-    if (idleExit === undefined) {
-      if (!this.#saidNoIdleExit) log.notice('IdleExitSec= needs a service manager of systemd 254 or later');
-      this.#saidNoIdleExit = true;
-      return;
-    }
-    this.#idleTimer = setTimeout(() => {
-      const reason = this.#reasonToStay();
-      if (reason !== undefined) {
-        log.debug(`Nobody has asked for anything, but ${reason}`);
-        this.#awaitIdleness();
-      } else {
-        log.info('Nobody needs berthd: ending until the next request');
-        this.stop(true);
-        idleExit();
-      }
-    }, idleExitSec * 1000);
-  }
-
   /** What berthd would miss if it ended now. */
   #reasonToStay(): string | undefined {
-    if (this.#complaints.size > 0) return 'there is a socket to be held yet';
+    if (this.#shortfall.complaints.size > 0) return 'there is a socket to be held yet';
     if (this.#claims.watching) return 'the end of a claimant is awaited';
     return this.#server?.busy === true ? 'there are connections' : undefined;
   }
 
   #retry(): void {
     const before = this.#table.count().held;
-    const heldBefore = this.#whatIsHeld();
+    const changes = new HeldChanges(this.#table, this.#events);
     withReserve(() => {
       this.#table.hold();
     });
-    this.#afterHolding();
-    this.#tellChanges(heldBefore);
+    this.#shortfall.review();
+    changes.tell();
     const { held, wanted } = this.#table.count();
     if (held !== before) this.#save();
     this.#events.emit({ event: 'retried', count: wanted - held });
@@ -337,82 +306,6 @@ export class Daemon {
     }
   }
 
-  /** Says what is new about sockets that cannot be held, and arranges for the next try. */
-  #afterHolding(): void {
-    const { log } = this.#options;
-    const complaints = new Map<string, Happening>();
-    let missing = false;
-    clearTimeout(this.#retryTimer);
-    this.#forgetObstacles();
-    for (const { reservation, slots } of this.#table.entries()) {
-      for (const slot of slots) {
-        for (const warning of slot.socket?.warnings.splice(0) ?? [])
-          log.warning(`${reservation.name}: ${warning}`);
-        if (slot.error !== undefined)
-          complaints.set(`${reservation.name}: ${slot.error}`, complaintOf(reservation.name, slot));
-        if (slot.holder !== undefined) this.#awaitEnd(slot.holder);
-        missing ||= slot.socket === undefined && slot.released === undefined;
-      }
-    }
-    for (const [complaint, happening] of complaints)
-      if (!this.#complaints.has(complaint)) this.#events.emit(happening);
-    for (const settled of this.#complaints)
-      if (!complaints.has(settled)) log.notice(`No longer so: ${settled}`);
-    this.#complaints = new Set(complaints.keys());
-    if (missing)
-      this.#retryTimer = setTimeout(() => {
-        this.#retry();
-      }, retryMs);
-  }
-
-  /** What is held, by inode, with whom it is for; nothing while nobody watches. */
-  #whatIsHeld(): Map<number, Happening> {
-    const held = new Map<number, Happening>();
-    if (!this.#events.watched) return held;
-    for (const { reservation, slots } of this.#table.entries()) {
-      for (const { socket } of slots) {
-        if (socket === undefined) continue;
-        held.set(socket.inode, {
-          event: 'held',
-          reservation: reservation.name,
-          socket: socket.describe(),
-          ...(reservation.unit === '' ? {} : { unit: reservation.unit }),
-        });
-      }
-    }
-    return held;
-  }
-
-  #tellChanges(before: ReadonlyMap<number, Happening>): void {
-    const after = this.#whatIsHeld();
-    for (const [inode, happening] of before)
-      if (!after.has(inode)) this.#events.emit({ ...happening, event: 'dropped' });
-    for (const [inode, happening] of after) if (!before.has(inode)) this.#events.emit(happening);
-  }
-
-  /** The port may be free the moment that whoever has it ends. */
-  #awaitEnd(pid: number): void {
-    if (this.#obstacles.has(pid)) return;
-    const pidfd = native.pidfdOpen(pid);
-    if (pidfd === undefined) return;
-    const watch = native.watch(pidfd, Readable, () => {
-      this.#retry();
-    });
-    this.#obstacles.set(pid, { watch, pidfd });
-  }
-
-  #forgetObstacles(): void {
-    for (const { watch, pidfd } of this.#obstacles.values()) {
-      native.unwatch(watch);
-      closeSync(pidfd);
-    }
-    this.#obstacles.clear();
-  }
-
-  #failures(): string[] {
-    return [...this.#complaints];
-  }
-
   #summary(): string {
     const { wanted, held, released } = this.#table.count();
     const rest = [
@@ -422,24 +315,5 @@ export class Daemon {
     return [`Holding ${count(held, 'socket')} of ${count(this.#table.size, 'reservation')}`, ...rest].join(
       '; ',
     );
-  }
-}
-
-/** What one berthd leaves to the next one beside the sockets. */
-interface Left {
-  /** By which it knows the configuration; without it, it has to read it. */
-  readonly files?: string;
-  /** The reservations of which a socket is released, and the names of those that have claimants. */
-  readonly released: readonly Reservation[];
-  readonly claimed: readonly string[];
-}
-
-/** An earlier version left other things, which are of no use to this one. */
-function readLeft(memory: string | undefined): Left {
-  const nothing: Left = { released: [], claimed: [] };
-  try {
-    return { ...nothing, ...(JSON.parse(memory ?? '{}') as Partial<Left>) };
-  } catch {
-    return nothing;
   }
 }

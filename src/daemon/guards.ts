@@ -9,7 +9,7 @@ import { formatPortList, parsePortList } from './port-list.js';
 /** Guards beside the hold, each of them off unless berthd.conf(5) says otherwise. */
 export interface Guards {
   /** Makes them what the settings and the reservations want. Never throws: the hold does not depend on them. */
-  apply(settings: Settings, reservations: readonly Reservation[]): void;
+  apply(settings: Settings, reservations: Iterable<Reservation>): void;
   /** Takes back what would outlive berthd to nobody's use. */
   lift(): void;
 }
@@ -48,16 +48,12 @@ export class SystemGuards implements Guards {
     this.#files = files;
   }
 
-  apply(settings: Settings, reservations: readonly Reservation[]): void {
-    const ports = new Set(
-      reservations.flatMap(({ sockets }) =>
-        sockets.flatMap(({ address }) => ('port' in address ? [address.port] : [])),
-      ),
-    );
+  apply(settings: Settings, reservations: Iterable<Reservation>): void {
+    const { reserveEphemeral, bindresvportBlacklist: path } = settings;
+    const ports = reserveEphemeral || path !== undefined ? portsOf(reservations) : new Set<number>();
     this.#attempt('net.ipv4.ip_local_reserved_ports', () => {
-      this.#reserve(settings.reserveEphemeral ? ports : new Set());
+      this.#reserve(reserveEphemeral ? ports : new Set());
     });
-    const { bindresvportBlacklist: path } = settings;
     const { blacklist: before } = this.#state();
     for (const file of new Set([before, path]))
       if (file !== undefined)
@@ -128,4 +124,11 @@ export class SystemGuards implements Guards {
       this.#log.warning(`cannot change ${what}: ${messageOf(error)}${hint}`);
     }
   }
+}
+
+function portsOf(reservations: Iterable<Reservation>): Set<number> {
+  const ports = new Set<number>();
+  for (const { sockets } of reservations)
+    for (const { address } of sockets) if ('port' in address) ports.add(address.port);
+  return ports;
 }

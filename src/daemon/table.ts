@@ -1,52 +1,26 @@
-import { closeSync } from 'node:fs';
-import { isSystemError } from '../model/errors.js';
 import type { Reservation, SocketSpec } from '../model/reservation.js';
-import { findHolder } from './holder.js';
-import { HeldSocket } from './held-socket.js';
-import { holdError, holdKey, holdRequests } from './hold-request.js';
+import {
+  PackedEntry,
+  slotsOf,
+  specOf,
+  type Entry,
+  type SharedSlots,
+  type Slot,
+  type StandIn,
+} from './entry.js';
+import type { HeldSocket } from './held-socket.js';
+import { holdKey } from './hold-request.js';
 import type { HoldRequest } from './hold-request.js';
+import { holdSlots } from './holding.js';
+import { append } from './lists.js';
 import { overlaps, placeOf } from './overlap.js';
-import type { RearKeep } from './rears.js';
-import type { Stored } from './vault.js';
+import { restoreEntries, restoreStandIns } from './restored.js';
+import type { Stored } from './stored.js';
 
-/**
- * One socket of a reservation: held, released (since when), or the reason why it is neither and who is in the way.
- * Reservations of portreserve's files that name one port have one slot.
- */
-export interface Slot {
-  readonly request: HoldRequest;
-  socket?: HeldSocket;
-  error?: string;
-  errno?: string;
-  holder?: number;
-  released?: number;
-}
-
-/**
- * A reservation with its sockets, in the order of its file. `changed` is when it last was held whole, or last failed.
- * `formerNames` are descriptor names that its unit may have in its fd store from before a change of the files.
- */
-export interface Entry {
-  readonly reservation: Reservation;
-  readonly slots: readonly Slot[];
-  readonly changed: number;
-  readonly formerNames: readonly string[];
-}
-
-/**
- * A socket that no file asks for any more, held until what takes its place is bound: a wanted one that overlaps with it
- * and cannot be held yet. `reservation` is the one that it was of.
- */
-export interface StandIn {
-  readonly reservation: Reservation;
-  readonly socket: HeldSocket;
-}
+export type { Entry, Slot } from './entry.js';
 
 /** Whoever changes FileDescriptorName= more often than that between two starts has to stop the unit once. */
 const maxFormerNames = 16;
-
-/** Looking through /proc for a holder is slow, and a hundred such messages help nobody more than a few do. */
-const maxDiagnoses = 20;
 
 /**
  * Everything that berthd holds. Sockets are opened and closed here only, and whatever happens, one that is still wanted
@@ -66,11 +40,19 @@ export class Table {
     return this.#entries.values();
   }
 
+  /** Read one after the other, and only as far as somebody does. */
+  *reservations(): IterableIterator<Reservation> {
+    for (const { reservation } of this.#entries.values()) yield reservation;
+  }
+
+  /** Those of which anything could be amiss: what is as it came out of the vault is held. */
+  *opened(): IterableIterator<Entry> {
+    for (const entry of this.#entries.values()) if (entry.packed === undefined) yield entry;
+  }
+
   /** Each socket once. */
   slots(): IterableIterator<Slot> {
-    const all = new Set<Slot>();
-    for (const { slots } of this.#entries.values()) for (const slot of slots) all.add(slot);
-    return all.values();
+    return slotsIn(this.#entries.values());
   }
 
   get released(): ReadonlySet<Slot> {
@@ -92,7 +74,15 @@ export class Table {
   /** How many sockets are wanted, how many of them are held, and how many more are released. */
   count(): { wanted: number; held: number; released: number } {
     const count = { wanted: 0, held: 0, released: 0 };
-    for (const { socket, released } of this.slots()) {
+    const opened: Entry[] = [];
+    for (const entry of this.#entries.values()) {
+      if (entry.packed === undefined) opened.push(entry);
+      else {
+        count.wanted += entry.packed.sockets;
+        count.held += entry.packed.sockets;
+      }
+    }
+    for (const { socket, released } of slotsIn(opened)) {
       if (released !== undefined) count.released++;
       else {
         count.wanted++;
@@ -111,54 +101,21 @@ export class Table {
    * they have. Takes the descriptors over.
    */
   restore(stored: readonly Stored[], released: readonly Reservation[] = []): void {
-    const changed = Date.now();
-    const shared: Shared = new Map();
-    const wholes = new Map(released.map((reservation) => [reservation.name, reservation]));
-    const parts = [
-      ...stored.filter(({ standsIn }) => standsIn !== true),
-      ...released.map((reservation): Stored => ({ reservation, fds: [] })),
-    ].sort((a, b) => byName(a.reservation, b.reservation));
-    for (const { reservation: part, fds, guards, rears, formerNames = [] } of parts) {
-      if (this.#entries.has(part.name)) continue;
-      const reservation = wholes.get(part.name) ?? part;
-      const held = new Map<string, Descriptors[]>();
-      for (const [index, request] of holdRequests(part).entries()) {
-        const fd = fds[index];
-        if (fd !== undefined)
-          append(held, holdKey(request), { fd, guard: guards?.[index], rears: rears?.[index] });
-      }
-      const slots = slotsOf(reservation, shared, (request): Slot => {
-        const found = held.get(holdKey(request))?.shift();
-        if (found !== undefined) {
-          const { fd, guard, rears } = found;
-          return { request, socket: HeldSocket.adopt(request, fd, guard, rears) };
-        }
-        return wholes.has(part.name) ? { request, released: changed } : { request };
-      });
-      // Of a shared socket there is a descriptor for each reservation that has it.
-      for (const { fd, guard, rears = [] } of [...held.values()].flat())
-        for (const each of [fd, guard, ...rears]) if (each !== undefined) closeSync(each);
-      this.#entries.set(reservation.name, { reservation, slots, changed, formerNames });
-    }
+    this.#entries = restoreEntries(stored, released);
+    this.#standIns = restoreStandIns(stored);
     this.#findReleased();
-    this.#standIns = stored.flatMap(({ reservation, fds, guards, rears, standsIn }) => {
-      if (standsIn !== true) return [];
-      return holdRequests(reservation).flatMap((request, index): StandIn[] => {
-        const fd = fds[index];
-        if (fd === undefined) return [];
-        return [{ reservation, socket: HeldSocket.adopt(request, fd, guards?.[index], rears?.[index]) }];
-      });
-    });
   }
 
   #findReleased(): void {
     this.#released = new Set();
-    for (const slot of this.slots()) if (slot.released !== undefined) this.#released.add(slot);
+    for (const slot of slotsIn(this.opened())) if (slot.released !== undefined) this.#released.add(slot);
   }
 
   /** What is held, to be stored. The descriptors stay the table's. */
   stored(): Stored[] {
-    const entries = [...this.#entries.values()].map(({ reservation, slots, formerNames }) => {
+    const entries = [...this.#entries.values()].map((entry) => {
+      if (entry instanceof PackedEntry && entry.stored !== undefined) return entry.stored;
+      const { reservation, slots, formerNames } = entry;
       const held = slots.flatMap(({ socket }, index) => {
         return socket === undefined ? [] : [{ spec: specOf(reservation, index, socket.request), socket }];
       });
@@ -217,7 +174,7 @@ export class Table {
 
     const wanted = [...reservations, ...kept].sort(byName);
     const namesOf = this.#namesBefore(wanted);
-    const shared: Shared = new Map();
+    const shared: SharedSlots = new Map();
     const next = new Map(
       wanted.map((reservation) => {
         const formerNames = namesOf.get(reservation.unit) ?? [];
@@ -275,28 +232,8 @@ export class Table {
    * Tries to hold what is not held yet: all, or one reservation's. A new socket may be bound beside stand-ins, which go
    * when nothing is left that they stand in for. What cannot be held has its error afterwards.
    */
-  hold(slots: Iterable<Slot> = this.slots()): void {
-    const standIns = new Map<string, HeldSocket[]>();
-    for (const { socket } of this.#standIns) append(standIns, placeOf(socket.request), socket);
-    let diagnoses = 0;
-    for (const slot of slots) {
-      if (slot.socket !== undefined || slot.released !== undefined) continue;
-      delete slot.holder;
-      const siblings = (standIns.get(placeOf(slot.request)) ?? []).filter(({ request }) =>
-        overlaps(request, slot.request),
-      );
-      try {
-        slot.socket = open(slot.request, siblings);
-        delete slot.error;
-        delete slot.errno;
-      } catch (error) {
-        const inUse = isSystemError(error) && error.code === 'EADDRINUSE';
-        if (isSystemError(error)) slot.errno = error.code;
-        const holder = inUse && diagnoses++ < maxDiagnoses ? this.#holderOf(slot.request) : undefined;
-        slot.error = holdError(slot.request, error, holder?.description).message + heldMeanwhile(siblings);
-        if (holder?.pid !== undefined) slot.holder = holder.pid;
-      }
-    }
+  hold(slots: Iterable<Slot> = slotsIn(this.opened())): void {
+    holdSlots(slots, this.#standIns, this.#entries);
     this.#dismiss();
   }
 
@@ -305,7 +242,7 @@ export class Table {
     if (this.#standIns.length === 0) return;
     const missing = new Map<string, HoldRequest[]>();
     const paths = new Set<string>();
-    for (const { request, socket, released } of this.slots()) {
+    for (const { request, socket, released } of slotsIn(this.opened())) {
       if (released !== undefined) continue;
       if (socket === undefined) append(missing, placeOf(request), request);
       else if (request.spec.address.family === 'unix') paths.add(request.spec.address.path);
@@ -318,62 +255,17 @@ export class Table {
       return false;
     });
   }
-
-  /** Another reservation of ours may be what is in the way: `631` and `127.0.0.1:631` overlap. */
-  #holderOf(request: HoldRequest): { pid?: number; description: string } | undefined {
-    const ours = [...this.#entries.values()].find(({ slots }) =>
-      slots.some(({ socket }) => socket !== undefined && overlaps(socket.request, request)),
-    );
-    if (ours !== undefined) return { description: `reservation '${ours.reservation.name}'` };
-    return findHolder(request.spec);
-  }
 }
 
-/** What the vault had of one socket. */
-interface Descriptors {
-  readonly fd: number;
-  readonly guard: number | undefined;
-  readonly rears: RearKeep | undefined;
-}
-
-/** The slots of portreserve's files, by what they hold. */
-type Shared = Map<string, Slot>;
-
-/** A slot for each socket of a reservation: one that another of portreserve's files has already, or what `make` makes. */
-function slotsOf(reservation: Reservation, shared: Shared, make: (request: HoldRequest) => Slot): Slot[] {
-  return holdRequests(reservation).map((request) => {
-    if (reservation.legacy !== true) return make(request);
-    const key = holdKey(request);
-    const slot = shared.get(key) ?? make(request);
-    shared.set(key, slot);
-    return slot;
-  });
-}
-
-/** A shared slot may be written in another way than the reservation has it. */
-export function specOf({ legacy, sockets }: Reservation, index: number, { spec }: HoldRequest): SocketSpec {
-  return (legacy === true ? sockets[index] : undefined) ?? spec;
+/** Each once: reservations of portreserve's files may have one in common. */
+function slotsIn(entries: Iterable<Entry>): IterableIterator<Slot> {
+  const all = new Set<Slot>();
+  for (const { slots } of entries) for (const slot of slots) all.add(slot);
+  return all.values();
 }
 
 function byName(a: Reservation, b: Reservation): number {
   return a.name < b.name ? -1 : 1;
-}
-
-function open(request: HoldRequest, siblings: readonly HeldSocket[]): HeldSocket {
-  try {
-    return HeldSocket.bind(request);
-  } catch (error) {
-    if (siblings.length === 0 || !isSystemError(error) || error.code !== 'EADDRINUSE') throw error;
-    return HeldSocket.bind(request, siblings);
-  }
-}
-
-/** For the end of an error: what is held in the place of a socket that cannot be. */
-function heldMeanwhile(siblings: readonly HeldSocket[]): string {
-  const [first, ...others] = siblings;
-  if (first === undefined) return '';
-  const more = others.length === 0 ? '' : ` and ${others.length} more`;
-  return `; '${first.describe()}'${more} of before ${more === '' ? 'is' : 'are'} held until then`;
 }
 
 function storedOf(
@@ -386,12 +278,6 @@ function storedOf(
     guards: held.map(({ socket }) => socket.guard),
     rears: held.map(({ socket }) => socket.yielding.keep),
   };
-}
-
-function append<T>(lists: Map<string, T[]>, key: string, item: T): void {
-  const list = lists.get(key);
-  if (list === undefined) lists.set(key, [item]);
-  else list.push(item);
 }
 
 function sameSockets(a: Entry, b: Entry): boolean {

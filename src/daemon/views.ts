@@ -8,8 +8,8 @@ import type {
   SocketInfo,
 } from '../protocol/messages.js';
 import type { Claims } from './claims.js';
-import { specOf } from './table.js';
-import type { Entry, Slot } from './table.js';
+import { specOf } from './entry.js';
+import type { Entry, Slot } from './entry.js';
 
 /** A line of `berth list`. */
 export function infoOf(entry: Entry, claims: Claims): ReservationInfo {

@@ -49,6 +49,8 @@ export class UnitSearch {
   readonly #files = new Map<string, { readonly path: string } | { readonly alias: string }>();
   /** A drop-in directory's name → its places, in the order of the search path. */
   readonly #dropIns = new Map<string, string[]>();
+  /** Among thousands of unit files there are few, and each unit is asked for its own. */
+  #aliases: { readonly name: string; readonly target: string | undefined }[] | undefined;
 
   /** Directories that cannot be read count as empty, as for systemd. */
   constructor(source: LinkedSource, directories: readonly string[] = unitDirectories) {
@@ -141,9 +143,10 @@ export class UnitSearch {
   #aliasesOf(id: string): string[] {
     const instance = parseUnitName(id)?.instance;
     const template = templateOf(id);
-    return [...this.#files].flatMap(([name, entry]) => {
-      if (!('alias' in entry)) return [];
-      const target = this.#follow(name)?.id;
+    this.#aliases ??= [...this.#files].flatMap(([name, entry]) =>
+      'alias' in entry ? { name, target: this.#follow(name)?.id } : [],
+    );
+    return this.#aliases.flatMap(({ name, target }) => {
       if (target === id) return [name];
       return template !== undefined && target === template ? [instantiate(name, instance)] : [];
     });

@@ -16,11 +16,18 @@ export interface BenchMachine {
   readonly size: number;
 }
 
+/**
+ * Whom the ports are for: services that the machine does not have, nobody (Handoff=none), or services that systemd has
+ * loaded.
+ */
+export type Services = 'missing' | 'none' | 'loaded';
+
 /** Boots a machine and has it hold `size` ports. The caller closes its lab. */
-export async function bootMachine(size: number): Promise<BenchMachine> {
-  const lab = await bootLab({ name: `bench-${size}`, programs: { [timerPath]: programs.spawnTimer } });
+export async function bootMachine(size: number, services: Services = 'missing'): Promise<BenchMachine> {
+  const name = `bench-${services}-${size}`;
+  const lab = await bootLab({ name, programs: { [timerPath]: programs.spawnTimer } });
   try {
-    await reserve(lab, size);
+    await reserve(lab, size, services);
     return { lab, size };
   } catch (error) {
     await lab.close();
@@ -28,7 +35,16 @@ export async function bootMachine(size: number): Promise<BenchMachine> {
   }
 }
 
-async function reserve(lab: Lab, size: number): Promise<void> {
+/** What each of them adds to the loop that writes the reservations. */
+const additions: Readonly<Record<Services, string>> = {
+  missing: '',
+  none: "printf '[Reservation]\\nHandoff=none\\n' >>/etc/berth/bench-$i.conf",
+  // What a loaded unit names in After= is loaded, and not started.
+  loaded: `printf '[Service]\\nExecStart=/bin/sleep inf\\n' >/etc/systemd/system/bench-$i.service
+  printf '[Unit]\\nAfter=bench-%d.service\\n' $i >>/etc/systemd/system/bench.target`,
+};
+
+async function reserve(lab: Lab, size: number, services: Services): Promise<void> {
   if (size === 0) return;
   const pid = await lab.property('berth.service', 'MainPID');
   const limit = /^Max open files\s+\d+\s+(\d+)/m.exec(await lab.text(['cat', `/proc/${pid}/limits`]))?.[1];
@@ -37,11 +53,13 @@ async function reserve(lab: Lab, size: number): Promise<void> {
   const write = `i=0
 while [ $i -lt $0 ]; do
   printf '[Socket]\\nListenStream=%s:%d\\n' "$1" $((20000 + i)) >/etc/berth/bench-$i.conf
+  ${additions[services]}
   i=$((i + 1))
 done`;
   await lab.run(['sh', '-c', write, `${size}`, `127.${randomInt(64, 192)}.1.1`]);
   await lab.systemctl('reload', 'berth.service');
   await lab.systemctl('daemon-reload');
+  if (services === 'loaded') await lab.systemctl('start', 'bench.target');
   const status = await lab.property('berth.service', 'StatusText');
   if (!status.startsWith(`Holding ${size} sockets`)) throw new Error(`berthd says: ${status}`);
 }

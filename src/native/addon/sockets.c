@@ -166,22 +166,58 @@ static napi_value inode_of(napi_env env, napi_callback_info info) {
     return fstat(fd, &status) < 0 ? throw_errno(env, errno, "fstat") : make_int(env, (int64_t)status.st_ino);
 }
 
-/* sharing(fd): [SO_REUSEADDR, SO_REUSEPORT, SO_ACCEPTCONN] as bits 1, 2 and 4, in one call because it is asked of
- * thousands of sockets at once. */
-static napi_value sharing_of(napi_env env, napi_callback_info info) {
+/* False with errno. */
+static bool read_sharing(int fd, int *bits) {
     static const int names[] = {SO_REUSEADDR, SO_REUSEPORT, SO_ACCEPTCONN};
-    napi_value args[1];
-    int fd, bits = 0;
-    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
-        return NULL;
+    *bits = 0;
     for (size_t i = 0; i < COUNT(names); i++) {
         int value = 0;
         socklen_t length = sizeof value;
         if (getsockopt(fd, SOL_SOCKET, names[i], &value, &length) < 0)
-            return throw_errno(env, errno, "getsockopt");
-        bits |= (value != 0) << i;
+            return false;
+        *bits |= (value != 0) << i;
     }
-    return make_int(env, bits);
+    return true;
+}
+
+/* sharing(fd): [SO_REUSEADDR, SO_REUSEPORT, SO_ACCEPTCONN] as bits 1, 2 and 4. */
+static napi_value sharing_of(napi_env env, napi_callback_info info) {
+    napi_value args[1];
+    int fd, bits;
+    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
+        return NULL;
+    return read_sharing(fd, &bits) ? make_int(env, bits) : throw_errno(env, errno, "getsockopt");
+}
+
+/* socketStates(fds): {inodes, stirring}, the inode of each and the indices of those whose sharing is not 0. */
+static napi_value socket_states(napi_env env, napi_callback_info info) {
+    napi_value args[1], inodes, stirring, result;
+    uint32_t count, found = 0;
+    if (!get_args(env, info, 1, args))
+        return NULL;
+    if (napi_get_array_length(env, args[0], &count) != napi_ok)
+        return throw_type(env, "an array of descriptors was expected");
+    if (napi_create_object(env, &result) != napi_ok ||
+        napi_create_array_with_length(env, count, &inodes) != napi_ok ||
+        napi_create_array(env, &stirring) != napi_ok)
+        return NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        struct stat status;
+        napi_value element;
+        int fd, bits;
+        if (napi_get_element(env, args[0], i, &element) != napi_ok || !get_int(env, element, &fd))
+            return NULL;
+        if (fstat(fd, &status) < 0)
+            return throw_errno(env, errno, "fstat");
+        if (!read_sharing(fd, &bits))
+            return throw_errno(env, errno, "getsockopt");
+        napi_set_element(env, inodes, i, make_int(env, (int64_t)status.st_ino));
+        if (bits != 0)
+            napi_set_element(env, stirring, found++, make_int(env, i));
+    }
+    set(env, result, "inodes", inodes);
+    set(env, result, "stirring", stirring);
+    return result;
 }
 
 static napi_value set_text_option(napi_env env, napi_callback_info info) {
@@ -319,6 +355,7 @@ void init_sockets(napi_env env, napi_value exports) {
         {"getOption", get_option},
         {"inode", inode_of},
         {"sharing", sharing_of},
+        {"socketStates", socket_states},
         {"setTextOption", set_text_option},
         {"attachDrop", attach_drop},
         {"detachDrop", detach_drop},

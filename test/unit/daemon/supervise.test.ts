@@ -38,8 +38,8 @@ describe('superviseProcess', () => {
   });
 
   it('follows nobody once it is closed, and leaves nothing open', (t) => {
+    const child = new Child(t, 'cat', []);
     const before = openFds().size;
-    const child = new Child(t, 'cat', [], { stdio: 'ignore' });
     const pidfd = native.pidfdOpen(child.pid);
     assert.ok(pidfd !== undefined);
     const followed = superviseProcess(pidfd, new Set(), () => undefined);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { closeSync } from 'node:fs';
 import { describe, it, type TestContext } from 'node:test';
+import { crc32 } from 'node:zlib';
 import type { SocketSpec } from '../../../src/model/reservation.js';
 import { Rears } from '../../../src/daemon/rears.js';
 import { Table } from '../../../src/daemon/table.js';
@@ -237,6 +238,77 @@ describe('the vault', () => {
       names.filter((name) => isVault({ name, fd: -1 })),
       ['vault-1'],
     );
+  });
+
+  it('is read when it is of the version before, guards, stand-ins and what goes on in the next packet', (t) => {
+    const store = manager(t);
+    const all = [stored('many', 3), stored('other', 1), { ...stored('other', 1), standsIn: true }];
+    const guard = openSocket('stream', 'inet');
+    const [many, other, standIn] = all.map(({ reservation: { options, ...rest } }) => ({ options, rest }));
+    assert.ok(many !== undefined && other !== undefined && standIn !== undefined);
+    const part = (from: number, to: number) => ({ ...many.rest, sockets: many.rest.sockets.slice(from, to) });
+    const packets = [
+      { entries: [{ ...part(0, 2), options: many.options, guarded: [1] }] },
+      { entries: [{ ...part(2, 3), options: many.options }, other.rest, { ...standIn.rest, standIn: 1 }] },
+      { entries: [], memory: 'memory' },
+    ].map((packet, index) => JSON.stringify({ berthVault: 1, index, total: 3, ...packet }));
+    const [[a, b, c] = [], [d] = [], [e] = []] = all.map(({ fds }) => fds);
+    const [vault, writer] = native.socketpair(constant('SOCK_SEQPACKET'));
+    for (const [index, fds] of [[a, b, guard], [c, d, e], []].entries()) {
+      const text = packets[index] ?? '';
+      const sum = crc32(text).toString(16).padStart(8, '0');
+      native.send(
+        writer,
+        Buffer.from(sum + text),
+        fds.flatMap((fd) => fd ?? []),
+      );
+    }
+    store.store('vault-1', vault);
+    [vault, writer].forEach(closeSync);
+    const { stored: found, memory } = recover(store.pass());
+    assert.equal(memory, 'memory');
+    assert.deepEqual(
+      found.map(({ reservation, standsIn = false }) => ({ reservation, standsIn })),
+      all.map(({ reservation, standsIn = false }) => ({ reservation, standsIn })),
+    );
+    assert.deepEqual(inodes(found), inodes(all));
+    const [, guarded] = found[0]?.guards ?? [];
+    assert.equal(guarded === undefined ? undefined : native.inode(guarded), native.inode(guard));
+    closeAll(found);
+    closeAll(all);
+    closeSync(guard);
+  });
+
+  it('is stored again as it was read, whether or not somebody has looked at it', (t) => {
+    const store = manager(t);
+    const names = Array.from({ length: 600 }, (_, index) => `r${String(index).padStart(3, '0')}`);
+    const saved = names.map((name) => ({ ...stored(name, 1), formerNames: [`before-${name}`] }));
+    new Vault(store, []).save(saved, undefined, undefined);
+    closeAll(saved);
+    const table = new Table();
+    t.after(() => {
+      table.apply([], new Set(), () => false);
+    });
+    const packed = () => [...table.entries()].filter((entry) => entry.packed !== undefined).length;
+    table.restore(recover(store.pass()).stored);
+    assert.deepEqual([packed(), table.count()], [600, { wanted: 600, held: 600, released: 0 }]);
+    const looked = table.get('r300');
+    assert.deepEqual(
+      looked?.slots.map(({ socket }) => socket?.fd !== undefined),
+      [true],
+    );
+    assert.deepEqual([packed(), table.count()], [599, { wanted: 600, held: 600, released: 0 }]);
+    new Vault(store, store.pass()).save(table.stored(), undefined, undefined);
+    const { stored: found } = recover(store.pass());
+    assert.deepEqual(
+      found.map(({ reservation, formerNames }) => ({ reservation, formerNames })),
+      saved.map(({ reservation, formerNames }) => ({ reservation, formerNames })),
+    );
+    assert.deepEqual(
+      inodes(found),
+      [...table.entries()].map(({ slots }) => slots.map(({ socket }) => socket?.inode)),
+    );
+    closeAll(found);
   });
 
   it('lets a restored table let go of what is not wanted any more', () => {

@@ -48,6 +48,20 @@ function identified(fd: number): number | undefined {
   return native.identify(fd, facts) ? facts[2] : undefined;
 }
 
+describe('socketStates', () => {
+  it('tells the inode of each, and which of them listen or share', (t) => {
+    const fds = [0, 1, 2, 3].map(() => closing(t, openSocket('stream', 'inet')));
+    const [, listening = -1, sharing = -1] = fds;
+    native.bind(listening, inet(randomLoopback(), 0));
+    native.listen(listening, 1);
+    native.setOption(sharing, constant('SOL_SOCKET'), constant('SO_REUSEADDR'), 1);
+    const inodes = fds.map((fd) => native.inode(fd));
+    assert.deepEqual(native.socketStates(fds), { inodes, stirring: [1, 2] });
+    assert.deepEqual(native.socketStates([]), { inodes: [], stirring: [] });
+    refuses(() => native.socketStates([-1]), 'EBADF', 'fstat');
+  });
+});
+
 describe('every descriptor', () => {
   it('is close-on-exec', (t) => {
     const address = inet(randomLoopback(), freePort());

@@ -1,0 +1,105 @@
+import { closeSync } from 'node:fs';
+import type { SocketOptions } from '../model/reservation.js';
+import { constant, maxFdsPerMessage, native } from '../native/index.js';
+import type { ProgramState } from './program.js';
+import type { Recovered, Stored, StoredPrograms } from './stored.js';
+import { EntryPage, PackedReservation, type Whole } from './vault-entry.js';
+import { formatVersion, textOf, type VaultHeader, type VaultPacket } from './vault-packets.js';
+import { parseVersion1 } from './vault-version1.js';
+
+/** Undefined, with nothing kept, when a packet is missing. */
+export function readVault(vault: number): Recovered | undefined {
+  const taken: number[] = [];
+  const contents = new Contents();
+  native.setOption(vault, constant('SOL_SOCKET'), constant('SO_PEEK_OFF'), 0);
+  for (let index = 0; ; index++) {
+    const received = native.receive(vault, maxFdsPerMessage, constant('MSG_PEEK'));
+    if (received !== undefined) taken.push(...received.fds);
+    const packet = received === undefined ? undefined : parse(received.data);
+    if (received === undefined || packet?.index !== index || received.discarded) {
+      taken.forEach(closeSync);
+      return undefined;
+    }
+    if (index === 0) native.makeRoom(vault, packet.total * maxFdsPerMessage);
+    contents.add(packet, received.fds);
+    if (index === packet.total - 1) return contents.all();
+  }
+}
+
+function parse(data: Buffer): VaultPacket | undefined {
+  const text = textOf(data);
+  if (text === undefined) return undefined;
+  const end = text.indexOf('\n');
+  try {
+    const first = text.toString('utf8', 0, end < 0 ? text.length : end);
+    const header = JSON.parse(first) as Omit<VaultHeader, 'berthVault'> & { readonly berthVault: unknown };
+    if (header.berthVault === 1) return parseVersion1(header);
+    return header.berthVault === formatVersion
+      ? { ...header, lines: text.subarray(end < 0 ? text.length : end + 1) }
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What comes out of the packets, one after the other. */
+class Contents {
+  readonly #stored: Stored[] = [];
+  /** By name, or by number and name for stand-ins: those that more of may come. A name has no blank. */
+  readonly #wholes = new Map<string, Whole>();
+  readonly #options = new Map<string, SocketOptions>();
+  #memory = '';
+  #programs: StoredPrograms | undefined;
+  readonly #surplus: number[] = [];
+
+  add(packet: VaultPacket, fds: readonly number[]): void {
+    const { names, plain, lines, memory = '', programs } = packet;
+    const page = new EntryPage(packet, lines, fds, (text) => this.#parseOptions(text));
+    for (const index of names.keys()) {
+      if (plain) this.#stored.push(new PackedReservation(page, index));
+      else this.#addPart(page.read(index));
+    }
+    if (programs !== undefined) this.#addPrograms(programs, fds);
+    this.#memory += memory;
+  }
+
+  /** Once the last packet is there: until then all descriptors may have to be closed. */
+  all(): Recovered {
+    this.#surplus.forEach(closeSync);
+    const memory = this.#memory === '' ? undefined : this.#memory;
+    return { stored: this.#stored, memory, programs: this.#programs };
+  }
+
+  /** Thousands have the same ones, and then share them. */
+  #parseOptions(text: string): SocketOptions {
+    const known = this.#options.get(text) ?? (JSON.parse(text) as SocketOptions);
+    this.#options.set(text, known);
+    return known;
+  }
+
+  #addPart(part: Whole): void {
+    const { name } = part.reservation;
+    const key = part.standIn === undefined ? name : `${part.standIn} ${name}`;
+    const whole = this.#wholes.get(key);
+    if (whole === undefined) {
+      this.#wholes.set(key, part);
+      this.#stored.push(part);
+      return;
+    }
+    whole.reservation.sockets.push(...part.reservation.sockets);
+    whole.fds.push(...part.fds);
+    whole.guards.push(...part.guards);
+    whole.rears.push(...part.rears);
+  }
+
+  #addPrograms(states: readonly ProgramState[], [journal = -1, ...listeners]: readonly number[]): void {
+    const before = this.#programs;
+    // Each packet has the journal.
+    if (before !== undefined) this.#surplus.push(journal);
+    const programs = states.map((state, index) => ({ listener: listeners[index] ?? -1, state }));
+    this.#programs = {
+      journal: before?.journal ?? journal,
+      programs: [...(before?.programs ?? []), ...programs],
+    };
+  }
+}
