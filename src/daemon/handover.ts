@@ -91,11 +91,14 @@ export class Handover {
   rest(name: string, sockets: readonly HeldSocket[]): void {
     if (this.#inUse(name)) return;
     for (const socket of sockets) {
+      const { inode } = socket;
       try {
         socket.rest();
       } catch (error) {
         this.#log.warning(`${name}: ${socket.describe()} cannot be put to rest: ${messageOf(error)}`);
       }
+      // It had to be replaced.
+      if (socket.inode !== inode) this.#effects.guarded();
     }
   }
 }

@@ -10,7 +10,10 @@ export interface HoldRequest {
   readonly whileStopped: WhileStopped;
   /** Whether a service gets it that might make its address shareable, which it needs a guard against. */
   readonly guarded: boolean;
-  /** Whether a program's own datagram sockets may come before it in the kernel's list (HeldSocket.yieldTo). */
+  /**
+   * Whether a program's own sockets may come before it in the kernel's list (Yielding), or in its place at a path
+   * (HeldPath).
+   */
   readonly yields: boolean;
 }
 
@@ -22,7 +25,7 @@ export function holdRequests(reservation: Reservation): HoldRequest[] {
   const handedOut = (handoff === 'store' || handoff === 'exec') && !options.reusePort;
   return specs.map((spec) => {
     const guarded = handedOut && 'port' in spec.address && guardable(spec);
-    const yields = handoff === 'bind' && isDatagram6(spec);
+    const yields = handoff === 'bind' && (spec.address.family === 'unix' || isDatagram6(spec));
     return { spec, options, whileStopped, guarded, yields };
   });
 }

@@ -11,6 +11,7 @@ import type { Endpoint, ParsedAddress } from './bind-match.js';
 import type { HeldSocket } from './held-socket.js';
 import type { Log } from './log.js';
 import type { Looks } from './looks.js';
+import { parsePath, servePath } from './program-path.js';
 
 /** What the next berthd has to know of a supervised program. */
 export interface ProgramState {
@@ -62,7 +63,7 @@ function endpointsOf(sockets: readonly HeldSocket[], netns: bigint): HeldEndpoin
   const found: HeldEndpoint[] = [];
   for (const socket of sockets) {
     const of = know(socket);
-    if (of?.netns === netns) found.push({ ...of.endpoint, device: socket.device, socket });
+    if (of?.netns === netns) found.push({ ...of.endpoint, device: socket.yielding.device, socket });
   }
   return found;
 }
@@ -87,9 +88,9 @@ function isHeldDatagram6({ address, request }: HeldSocket): boolean {
 
 /** The kernel does the call itself, and gives its own error. */
 const leaveIt = -1;
-/** What bind(2) takes at the most (struct sockaddr_storage), and the least that is an IP address. */
+/** What bind(2) takes at the most (struct sockaddr_storage), and the least, which is a path. */
 const maxAddress = 128;
-const minAddress = 16;
+const minAddress = 3;
 /** In milliseconds: who makes a look last longer is not waited for again, not even for a moment. */
 const tolerable = 100;
 /** A program may ask for the wrong thing for ever; the log wants to know some of it. */
@@ -109,6 +110,8 @@ export class Program {
   readonly #said = new Set<string>();
   #state: ProgramState;
   #open = true;
+  /** Its paths are in file systems that do not answer. */
+  #slow = false;
   /** None of its calls has made a look last yet. */
   #prompt = true;
   /** One does, by performance.now(). */
@@ -262,6 +265,8 @@ export class Program {
   }
 
   #bind(call: SupervisedCall, fd: number, facts: SocketFacts, bytes: Buffer): number {
+    const path = parsePath(bytes);
+    if (path !== undefined) return this.#bindPath(call, fd, facts, path);
     const address = parseAddress(bytes, facts.domain);
     if (address === undefined) return leaveIt;
     const held = this.#heldOn(address.port);
@@ -278,6 +283,16 @@ export class Program {
     }
     if (isDatagram6(facts)) this.#yield(held, found, fd);
     return 0;
+  }
+
+  #bindPath(call: SupervisedCall, fd: number, facts: SocketFacts, path: string): number {
+    const held = this.#events.held(this.#state.names).filter((socket) => socket.path !== undefined);
+    if (held.length === 0 || this.#slow) return leaveIt;
+    const answer = servePath(call, { fd, facts, path }, held, this);
+    if (answer !== 'slow') return answer ?? leaveIt;
+    this.#slow = true;
+    this.#say(call, 'has berthd look for a path that it cannot find in time: it gets none any more');
+    return leaveIt;
   }
 
   #listen(call: SupervisedCall, fd: number, facts: SocketFacts): number {
@@ -319,9 +334,9 @@ export class Program {
   /** So that the kernel looks at the program's own sockets first, whether they are in the way of another. */
   #stepBehind(sockets: readonly HeldSocket[]): void {
     for (const socket of sockets) {
-      if (!socket.ahead) continue;
+      if (!socket.yielding.ahead) continue;
       try {
-        socket.stepBehind();
+        socket.yielding.stepBehind();
       } catch {
         // One over IPv4 is in the way, and that one the kernel sees first.
       }
@@ -330,8 +345,8 @@ export class Program {
 
   /** So that the program gets what arrives. */
   #yield(sockets: readonly HeldSocket[], found: readonly HeldEndpoint[], fd: number): void {
-    for (const socket of sockets) if (isHeldDatagram6(socket)) socket.fallAhead();
-    for (const { domain, socket } of found) if (domain === 'inet6') socket.yieldTo(fd);
+    for (const socket of sockets) if (isHeldDatagram6(socket)) socket.yielding.fallAhead();
+    for (const { domain, socket } of found) if (domain === 'inet6') socket.yielding.to(fd);
   }
 
   #say(call: SupervisedCall, what: string): void {

@@ -1,5 +1,6 @@
 import { closeSync, readlinkSync } from 'node:fs';
-import { BerthError } from '../model/errors.js';
+import { needsNetwork } from '../model/bind-mode.js';
+import { BerthError, messageOf } from '../model/errors.js';
 import { closeForeign } from '../native/close.js';
 import { native } from '../native/index.js';
 import type { Peer } from '../protocol/peer.js';
@@ -50,7 +51,7 @@ export class Programs {
     takeListener: () => number | undefined,
     save: () => void,
   ): Reply[] {
-    checkNetwork(peer.pid);
+    if (entries.some(({ reservation }) => needsNetwork(reservation))) checkNetwork(peer.pid);
     for (const { reservation } of entries) this.#checkRoom(reservation.name);
     this.#journal ??= native.journal(-1);
     this.#claims.prepare(entries);
@@ -109,6 +110,7 @@ export class Programs {
         changed: this.#changed,
         ended: () => {
           this.#programs.delete(program);
+          this.#leave(program);
           if (program.looking) this.#left.add(program);
           this.#claims.endProgram(state.names, key);
           this.#changed();
@@ -119,6 +121,17 @@ export class Programs {
     );
     this.#programs.add(program);
     this.#claims.addProgram(state, key);
+  }
+
+  /** At once, and not with the last of several programs: the file of its socket leads nowhere any more. */
+  #leave(program: Program): void {
+    for (const socket of program.state.names.flatMap((name) => this.#table.socketsOf(name))) {
+      try {
+        if (socket.leave(program)) this.#changed();
+      } catch (error) {
+        this.#log.warning(`${socket.describe()} cannot be put back: ${messageOf(error)}`);
+      }
+    }
   }
 
   #checkRoom(name: string): void {

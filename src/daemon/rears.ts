@@ -11,7 +11,7 @@ interface Rear {
 }
 
 /**
- * The sockets that stand guard behind a program's datagram sockets (HeldSocket.yieldTo): one, and two while one takes the
+ * The sockets that stand guard behind a program's datagram sockets (Yielding): one, and two while one takes the
  * other's place. They outlive berthd as undelivered messages in a queue whose both ends the vault has. The vault itself
  * would not do: one takes the other's place at each bind(2) of the program, and the old one would stay in the kernel's
  * list until PID 1 has dropped the old vault.

@@ -276,7 +276,7 @@ function storedOf(
     reservation: { ...reservation, sockets: held.map(({ spec }) => spec) },
     fds: held.map(({ socket }) => socket.fd),
     guards: held.map(({ socket }) => socket.guard),
-    rears: held.map(({ socket }) => socket.rearKeep),
+    rears: held.map(({ socket }) => socket.yielding.keep),
   };
 }
 

@@ -54,20 +54,29 @@ export function bindPath(fd: number, path: string, type: number, options: Socket
   });
 }
 
-/**
- * As bindPath, where another socket of ours has the path. Two cannot have it: the old one's file is out of the way for the
- * call, and there again when it fails. Clients are as if nothing had been, connect(2) goes by the file (unix(7)).
- */
-export function bindPathInstead(fd: number, path: string, type: number, options: SocketOptions): void {
-  const aside = `${path}.berth-old`;
-  renameSync(path, aside);
+/** As bindPath, in the place of whatever socket has the path: it is never without one. */
+export function bindPathInstead(fd: number, path: string, options: SocketOptions): void {
+  withUmask(0o777 & ~options.directoryMode, () => {
+    makeDirectory(dirname(path), options.directoryMode);
+  });
+  const directory = openSync(dirname(path), constant('O_PATH') | constants.O_DIRECTORY);
   try {
-    bindPath(fd, path, type, options);
-  } catch (error) {
-    renameSync(aside, path);
-    throw error;
+    bindOver(fd, directory, path, options, '');
+  } finally {
+    closeSync(directory);
   }
-  unlinkSync(aside);
+}
+
+/** native.bindOver with the owner and mode that are configured. */
+export function bindOver(
+  fd: number,
+  directory: number,
+  path: string,
+  { socketMode, socketUser, socketGroup }: SocketOptions,
+  aside: string,
+): void {
+  const [user, group] = [idOf('user', socketUser), idOf('group', socketGroup)];
+  native.bindOver(fd, directory, path, socketMode, user, group, aside);
 }
 
 /** The error of a socket of berthd's own that bindPath could not give its path. */

@@ -1,4 +1,4 @@
-import { bindObstacle } from '../model/bind-mode.js';
+import { bindObstacle, needsNetwork } from '../model/bind-mode.js';
 import type { Location, Mistake, Reservation } from '../model/reservation.js';
 import type { Assignment } from '../config/syntax.js';
 import type { Unit } from '../systemd/unit-file.js';
@@ -144,8 +144,9 @@ export function modeRefusal(reservation: Reservation): Mistake | undefined {
   return obstacle && { ...at, ...obstacle };
 }
 
-/** Why berthd could not bind for this unit. */
-export function bindRefusals(unit: Unit): Mistake[] {
+/** Why berthd could not bind for this unit. A path is the same in every network namespace. */
+export function bindRefusals(unit: Unit, wrapped: readonly Reservation[]): Mistake[] {
+  if (!wrapped.some((each) => each.handoff === 'bind' && needsNetwork(each))) return [];
   const network =
     (unit.isOn('Service', 'PrivateNetwork') ? unit.last('Service', 'PrivateNetwork') : undefined) ??
     unit.last('Service', 'NetworkNamespacePath');

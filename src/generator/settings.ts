@@ -191,7 +191,7 @@ function wrappable(
       mistakes.push({ file, line, key, message: `cannot be wrapped: ${error.message}` });
     }
   }
-  mistakes.push(...execRefusals(unit, commands), ...(names.bind.length > 0 ? bindRefusals(unit) : []));
+  mistakes.push(...execRefusals(unit, commands), ...bindRefusals(unit, wrapped));
   if (mistakes.length > before) return { wrapped: [], lines: [] };
   if (isOneshot(unit) && lines.length > 1)
     notes.push(`each of the ${lines.length} commands claims the sockets`);

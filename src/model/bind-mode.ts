@@ -20,11 +20,16 @@ export function bindObstacle(reservation: Reservation): { key: string; message: 
   return undefined;
 }
 
+/** Whether a program has to be in the network namespace of berthd to bind what is reserved. */
+export function needsNetwork({ sockets }: Reservation): boolean {
+  return sockets.some(({ address }) => address.family !== 'unix');
+}
+
 type Spec = Reservation['sockets'][number];
 
 function refuse(family: Spec['address']['family'], protocol: Spec['protocol']): string | undefined {
-  if (family === 'abstract') return 'abstract names, which no two sockets can have';
-  if (family === 'unix') return 'paths, which no two sockets can be bound to; use exec or store';
+  if (family === 'abstract')
+    return 'abstract names, which no two sockets can have, nor one take from another; use exec or store';
   if (protocol === 'sctp') return 'SCTP, which cannot be shared with a held socket';
   if (protocol === 'mptcp')
     return 'MPTCP, whose subflows cannot be bound beside a held socket; leave SocketProtocol= out';

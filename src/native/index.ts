@@ -193,6 +193,26 @@ export interface Native {
   /** bind(2) and listen(2) of a program's socket beside held ones, for the call in that slot (or -1): 0 or an errno. */
   bindFor(slot: number, fd: number, address: Buffer, held: readonly number[]): number;
   listenFor(slot: number, fd: number, backlog: number, held: readonly number[]): number;
+  /**
+   * Binds to a path, in `directory`, in the place of whatever socket has it, with no moment without either. That one's file
+   * is called `aside` from then on, or goes (''). A user or group of -1 is berthd's own.
+   */
+  bindOver(
+    fd: number,
+    directory: number,
+    path: string,
+    mode: number,
+    uid: number,
+    gid: number,
+    aside: string,
+  ): void;
+  /**
+   * Whether a process that calls a directory `text` means that one, and has it where it is not read-only. Undefined after a
+   * second: the text may lead into a file system that does not answer.
+   */
+  means(pid: number, text: string, directory: number): boolean | undefined;
+  /** Notes of the call in that slot that a path is about to be bound: its socket is not to be undone. */
+  noteBegun(slot: number): void;
   /** Makes a program's socket what it was before the call that the journal tells of. */
   undoBegun(slot: number, fd: number): void;
   /** Binds `fd` like the first held datagram socket, behind a program's (or -1): see src/native/addon/beside.c. */

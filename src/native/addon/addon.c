@@ -15,5 +15,7 @@ NAPI_MODULE_INIT() {
     init_watch(env, exports);
     init_diag(env, exports);
     init_stamps(env, exports);
+    init_paths(env, exports);
+    init_lookup(env, exports);
     return exports;
 }

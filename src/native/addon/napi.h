@@ -70,6 +70,8 @@ void init_processes(napi_env env, napi_value exports);
 void init_watch(napi_env env, napi_value exports);
 void init_diag(napi_env env, napi_value exports);
 void init_stamps(napi_env env, napi_value exports);
+void init_paths(napi_env env, napi_value exports);
+void init_lookup(napi_env env, napi_value exports);
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -338,6 +338,7 @@ static const struct {
     CONSTANT(POLLHUP),           CONSTANT(POLLRDHUP),        CONSTANT(POLLERR),
     CONSTANT(MSG_PEEK),          CONSTANT(SO_PEEK_OFF),      CONSTANT(SO_PASSPIDFD),
     CONSTANT(SO_BUF_LOCK),       CONSTANT(EPERM),            CONSTANT(O_PATH),
+    CONSTANT(EINVAL),
 };
 
 void init_sockets(napi_env env, napi_value exports) {

@@ -675,10 +675,10 @@ describe('a datagram socket beside which a program binds its own', () => {
   function bindProgram(t: TestContext, held: HeldSocket, port: number): number {
     const program = closing(t, openSocket('datagram', 'inet6'));
     set(program, 'SO_REUSEADDR', true);
-    if (held.ahead) held.stepBehind();
+    if (held.yielding.ahead) held.yielding.stepBehind();
     assert.equal(native.bindFor(-1, program, bytes(port), held.fds), 0);
-    held.fallAhead();
-    held.yieldTo(program);
+    held.yielding.fallAhead();
+    held.yielding.to(program);
     return program;
   }
 
@@ -698,7 +698,7 @@ describe('a datagram socket beside which a program binds its own', () => {
   /** Keeps what the vault does, lets go of the rest as a berthd that is killed, and calls `meanwhile`. */
   function killed(held: HeldSocket, meanwhile: () => void): HeldSocket {
     const fd = native.duplicate(held.fd);
-    const [reader = -1, writer = -1] = (held.rearKeep ?? []).map((end) => native.duplicate(end));
+    const [reader = -1, writer = -1] = (held.yielding.keep ?? []).map((end) => native.duplicate(end));
     held.close();
     meanwhile();
     return HeldSocket.adopt(held.request, fd, undefined, [reader, writer]);
@@ -745,7 +745,7 @@ describe('a datagram socket beside which a program binds its own', () => {
       held.close();
     });
     const program = bindProgram(t, held, port);
-    const [, writer = -1] = held.rearKeep ?? [];
+    const [, writer = -1] = held.yielding.keep ?? [];
     native.send(writer, Buffer.from('r'), [...held.fds.slice(1)]);
     held = killed(held, () => undefined);
     assert.equal(held.fds.length, 3);

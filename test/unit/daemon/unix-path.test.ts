@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import {
+  chmodSync,
+  chownSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -9,6 +11,7 @@ import {
   renameSync,
   statSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -18,7 +21,7 @@ import type { SocketOptions } from '../../../src/model/reservation.js';
 import { native } from '../../../src/native/index.js';
 import { openFds, scratch } from '../../support/files.js';
 import { hold, request, spec } from '../../support/holds.js';
-import { Child } from '../../support/processes.js';
+import { Child, root } from '../../support/processes.js';
 import { requiresRoot } from '../../support/requirements.js';
 import {
   accept,
@@ -276,7 +279,8 @@ describe('a directory that somebody else can write in', () => {
       renameSync(path, join(directory, 'moved'));
       symlinkSync(secret, path);
       socket.update(request(wanted.spec, changes), false);
-      assert.deepEqual(socket.warnings, []);
+      // It is told of the link where it is put to rest, which a request that changes nothing does not do.
+      for (const warning of socket.warnings) assert.match(warning, /is no socket any more$/);
       const [hit, own] = [statSync(secret), statSync(join(directory, 'moved'))];
       assert.deepEqual([hit.mode & 0o777, hit.uid, hit.gid], [0o600, 0, 0]);
       if (what === 'mode') assert.equal(own.mode & 0o777, 0o666);
@@ -304,5 +308,92 @@ describe('a directory that somebody else can write in', () => {
     t.diagnostic(`the link was there first ${swapped} times of 300`);
     const { mode, uid } = statSync(secret);
     assert.deepEqual([mode & 0o777, uid], [0o600, 0]);
+  });
+});
+
+describe('a path that its service has removed', () => {
+  for (const kind of kinds)
+    it(`leads to the held socket again when it rests, and when it is handed over: ${kind}`, (t) => {
+      const path = join(scratch(t), 'socket');
+      const socket = held(t, path, { symlinks: [`${path}-link`], socketMode: 0o640 }, kind);
+      for (const [back, said] of [
+        [() => (socket.rest(), []), []],
+        [() => socket.handOver(), ['was no longer at its path and had to be replaced']],
+      ] as const) {
+        unlinkSync(path);
+        assert.deepEqual(back(), said);
+        assert.equal(statSync(path).mode & 0o777, 0o640);
+        socket.handOver();
+        sendText(connect(t, kind, at(`${path}-link`)), 'x');
+        assert.equal(receiveText(kind === 'datagram' ? socket.fd : accept(t, socket.fd)), 'x');
+        assert.deepEqual(native.getsockname(socket.fd), at(path));
+      }
+    });
+
+  it('stays with whoever serves there since', (t) => {
+    const path = join(scratch(t), 'socket');
+    const socket = held(t, path);
+    unlinkSync(path);
+    serve(t, 'stream', at(path));
+    const { ino } = statSync(path);
+    socket.rest();
+    assert.equal(statSync(path).ino, ino);
+  });
+});
+
+describe('a socket that cannot be revived', () => {
+  it('has another one in its place without a moment in which the path is free', async (t) => {
+    const path = join(scratch(t), 'socket');
+    const socket = held(t, path);
+    const thief = new Child(t, `${root}build/bin/path-binder`, ['thief', path, '500']);
+    let [replaced, looks] = [0, true];
+    void thief.exit.then(() => (looks = false));
+    while (looks) {
+      const before = socket.inode;
+      socket.handOver();
+      native.shutdownRead(socket.fd);
+      assert.match(socket.handOver().join(), /had to be replaced/);
+      assert.notEqual(socket.inode, before);
+      replaced++;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.ok(replaced > 10, String(replaced));
+    assert.match(thief.out, /^\d+ looks, absent 0, stolen 0$/m);
+  });
+
+  it('gives way to one of another type in the same way', async (t) => {
+    const path = join(scratch(t), 'socket');
+    let socket = HeldSocket.bind(request(spec('stream', at(path))));
+    const thief = new Child(t, `${root}build/bin/path-binder`, ['thief', path, '300']);
+    let [replaced, looks] = [0, true];
+    void thief.exit.then(() => (looks = false));
+    while (looks) {
+      const kind = replaced++ % 2 === 0 ? 'datagram' : 'stream';
+      const next = HeldSocket.bind(request(spec(kind, at(path))), [socket]);
+      socket.close(true);
+      socket = next;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    socket.close();
+    assert.match(thief.out, /^\d+ looks, absent 0, stolen 0$/m);
+  });
+
+  it('takes the name over in a directory of whatever owner and group', (t) => {
+    if (!requiresRoot(t)) return;
+    const directory = join(scratch(t), 'place');
+    mkdirSync(directory);
+    chownSync(directory, 0, 77);
+    chmodSync(directory, 0o2750);
+    const path = join(directory, 'socket');
+    const socket = held(t, path);
+    assert.equal(statSync(path).gid, 77);
+    unlinkSync(path);
+    socket.rest();
+    assert.equal(statSync(path).gid, 77);
+    // What a berthd leaves that is killed in between.
+    mkdirSync(join(directory, '.socket.berth-new', 'tmp'), { recursive: true, mode: 0o700 });
+    unlinkSync(path);
+    socket.rest();
+    assert.deepEqual(readdirSync(directory), ['socket']);
   });
 });
