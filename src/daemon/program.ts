@@ -7,7 +7,9 @@ import { constant, Disconnected, native, Readable } from '../native/index.js';
 import type { SocketFacts, Watch } from '../native/index.js';
 import { commandOf } from '../systemd/processes.js';
 import { makeEndpoint, match, parseAddress } from './bind-match.js';
-import type { Endpoint, ParsedAddress } from './bind-match.js';
+import type { ParsedAddress } from './bind-match.js';
+import { endpointsOf, fdsOf, forget } from './held-endpoints.js';
+import type { HeldEndpoint } from './held-endpoints.js';
 import type { HeldSocket } from './held-socket.js';
 import type { Log } from './log.js';
 import type { Looks } from './looks.js';
@@ -31,47 +33,6 @@ export interface ProgramEvents {
   readonly changed: () => void;
   /** The last process with its filter has ended. */
   readonly ended: () => void;
-}
-
-interface HeldEndpoint extends Endpoint {
-  readonly socket: HeldSocket;
-}
-
-interface KnownSocket {
-  readonly inode: number;
-  readonly netns: bigint;
-  readonly endpoint: Endpoint;
-}
-
-/** What never changes of a socket that is bound; a service of another mode may have connected it when it was asked. */
-const known = new WeakMap<HeldSocket, KnownSocket>();
-
-function know(socket: HeldSocket): KnownSocket | undefined {
-  const before = known.get(socket);
-  if (before?.inode === socket.inode) return before;
-  const facts = native.socketFacts(socket.fd);
-  const at = facts === undefined ? undefined : parseAddress(facts.name, facts.domain);
-  if (facts === undefined || at === undefined) return undefined;
-  // A deaf one has no scope that counts.
-  const endpoint = makeEndpoint({ ...facts, device: 0 }, { ...at, scope: 0 }, facts.v6only);
-  const now = { inode: socket.inode, netns: facts.netns, endpoint };
-  known.set(socket, now);
-  return now;
-}
-
-function endpointsOf(sockets: readonly HeldSocket[], netns: bigint): HeldEndpoint[] {
-  const found: HeldEndpoint[] = [];
-  for (const socket of sockets) {
-    const of = know(socket);
-    if (of?.netns === netns) found.push({ ...of.endpoint, device: socket.yielding.device, socket });
-  }
-  return found;
-}
-
-function fdsOf(found: readonly HeldEndpoint[]): number[] {
-  const fds: number[] = [];
-  for (const { socket } of found) for (const fd of socket.fds) fds.push(fd);
-  return fds;
 }
 
 function isBound({ name }: SocketFacts): boolean {
@@ -315,7 +276,7 @@ export class Program {
     let held = endpointsOf(sockets, facts.netns);
     let verdict = match(asked, held);
     if (verdict.held !== undefined) return verdict.held;
-    sockets.forEach((socket) => known.delete(socket));
+    forget(sockets);
     held = endpointsOf(sockets, facts.netns);
     verdict = match(asked, held);
     if (verdict.held !== undefined) return verdict.held;

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-/* As src/native/look.ts reads it. */
+/* As src/native/calls.ts reads it. */
 struct facts {
     int32_t domain, type, protocol, device, v6only, listening, lingers;
     uint32_t name_length;

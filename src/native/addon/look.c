@@ -29,7 +29,7 @@
 
 enum { MAX_READ = 128, MAX_SPARE = 2, STACK_SIZE = 256 * 1024 };
 
-/* As src/native/look.ts reads it. */
+/* As src/native/calls.ts reads it. */
 struct findings {
     int32_t fd;     /* a duplicate of the program's socket, or an errno as a negative number */
     int32_t length; /* of what was read, or -1 */
