@@ -12,6 +12,7 @@ import type { Section } from './report.js';
 import { benchReload } from './reload.js';
 import { benchRestart } from './restart.js';
 import { benchScale } from './scale.js';
+import { benchStart } from './start.js';
 
 const sections: Readonly<Record<string, () => Promise<Section>>> = {
   claim: benchClaim,
@@ -20,6 +21,7 @@ const sections: Readonly<Record<string, () => Promise<Section>>> = {
   list: benchList,
   restart: benchRestart,
   reload: benchReload,
+  start: benchStart,
   bind: benchBind,
   race: benchRace,
 };
@@ -30,7 +32,7 @@ const usage = `usage: npm run bench -- [SECTION...] [--json FILE]
 
 Measures berth, and s6-fdholderd beside it. Sections: ${Object.keys(sections).join(', ')}; all but
 ${onlyNamed} by default, which takes about four minutes. ${onlyNamed} restarts a service RACE_RESTARTS times (200) in every way of starting one.
-Ends with 1 when a target is missed. Only root can measure restart, reload and race, which boot machines.
+Ends with 1 when a target is missed. Only root can measure restart, reload, start and race, which boot machines.
 `;
 
 async function main(): Promise<number> {
