@@ -90,10 +90,14 @@ static void *run(void *data) {
 
 static struct lookup *make_lookup(int pid, const char *text, int directory) {
     struct lookup *lookup = calloc(1, sizeof *lookup);
+    pthread_condattr_t attributes;
     if (lookup == NULL)
         return NULL;
     pthread_mutex_init(&lookup->mutex, NULL);
-    pthread_cond_init(&lookup->changed, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC); /* the clock of the day may be set back meanwhile */
+    pthread_cond_init(&lookup->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
     lookup->pid = pid;
     snprintf(lookup->text, sizeof lookup->text, "%s", text);
     if ((lookup->directory = fcntl(directory, F_DUPFD_CLOEXEC, 0)) >= 0)
@@ -105,7 +109,7 @@ static struct lookup *make_lookup(int pid, const char *text, int directory) {
 /* True when the thread has come to an end. */
 static bool wait_for(struct lookup *lookup) {
     struct timespec limit;
-    clock_gettime(CLOCK_REALTIME, &limit);
+    clock_gettime(CLOCK_MONOTONIC, &limit);
     limit.tv_sec += PATIENCE_MS / 1000;
     pthread_mutex_lock(&lookup->mutex);
     while (!lookup->done && pthread_cond_timedwait(&lookup->changed, &lookup->mutex, &limit) == 0) {}
