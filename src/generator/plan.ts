@@ -67,6 +67,7 @@ function planBerth(search: UnitSearch, reservations: readonly Reservation[], own
     sockets.flatMap(({ address }) => (address.family === 'unix' ? [placeOf(address.path)] : [])),
   );
   const settings = [...new Set(places)].sort().map((place) => writable(place));
+  if (owners.length > 0) settings.push(...chrootSettings);
   // Of one path in both lists, systemd makes a read-only one: berth.service has /run in this one, and nothing else.
   if (places.includes('/run')) settings.unshift({ section: 'Service', key: 'ReadOnlyPaths', value: '' });
   settings.push(...guardSettings(search, own));
@@ -80,6 +81,17 @@ function planBerth(search: UnitSearch, reservations: readonly Reservation[], own
     },
   ];
 }
+
+/** For src/native/addon/paths.c, and to look a path up as a program does. */
+const chrootSettings: readonly Setting[] = [
+  {
+    section: 'Service',
+    key: 'CapabilityBoundingSet',
+    value: 'CAP_SYS_CHROOT',
+    reason: 'A socket that takes the place of another one is made elsewhere by the same name.',
+  },
+  { section: 'Service', key: 'SystemCallFilter', value: 'chroot' },
+];
 
 /** What src/daemon/guards.ts writes. */
 function guardSettings(search: UnitSearch, { reserveEphemeral, bindresvportBlacklist }: Settings): Setting[] {
