@@ -144,7 +144,18 @@ static void hold(void)
 		;
 }
 
-static void attempt(const struct kind *kind, struct tally *tally)
+static void tell(int *ready_fd)
+{
+	if (*ready_fd < 0)
+		return;
+	if (write(*ready_fd, "", 1) != 1)
+		_exit(1);
+	close(*ready_fd);
+	*ready_fd = -1;
+}
+
+/* The first one is told of, before what it may have got is held. */
+static void attempt(const struct kind *kind, struct tally *tally, int *ready_fd)
 {
 	int fd = socket(kind->family, kind->type | SOCK_CLOEXEC, 0);
 
@@ -158,6 +169,7 @@ static void attempt(const struct kind *kind, struct tally *tally)
 		atomic_fetch_add(&tally->thefts, 1);
 		if (kind->listen && listen(fd, 16) == 0)
 			atomic_fetch_add(&tally->listens, 1);
+		tell(ready_fd);
 		hold();
 	} else if (error == EADDRINUSE) {
 		atomic_fetch_add(&tally->in_use, 1);
@@ -166,16 +178,13 @@ static void attempt(const struct kind *kind, struct tally *tally)
 		atomic_fetch_add(&tally->other_errors, 1);
 	}
 	close(fd);
+	tell(ready_fd);
 }
 
 _Noreturn static void run_child(const struct kind *kind, struct tally *tally, int ready_fd)
 {
-	attempt(kind, tally);
-	if (write(ready_fd, "", 1) != 1)
-		_exit(1);
-	close(ready_fd);
 	for (;;)
-		attempt(kind, tally);
+		attempt(kind, tally, &ready_fd);
 }
 
 /* READY=1 by the protocol of sd_notify(3), so that a unit of Type=notify orders others after the first attempts. */
