@@ -233,8 +233,11 @@ export class HeldSocket {
       this.#replace();
     };
     closeSharing(this);
-    this.yielding.end();
-    refuse(this, replace);
+    try {
+      this.yielding.end();
+    } finally {
+      refuse(this, replace);
+    }
     if (this.#findPath()) refuse(this, replace);
   }
 

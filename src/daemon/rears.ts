@@ -75,10 +75,11 @@ export class Rears {
   }
 
   #drop(count: number): void {
-    for (const { fd, kept } of this.#all.splice(0, Math.max(count, 0))) {
-      if (fd !== undefined) closeSync(fd);
-      // Without room for it the kernel closes the one in the message.
+    for (const { fd, kept } of this.#all.slice(0, Math.max(count, 0))) {
+      // Without room for it the kernel closes the one in the message. Where that fails both are there the next time.
       if (kept && this.#keep !== undefined) native.receive(this.#keep[0], 0, 0);
+      this.#all.shift();
+      if (fd !== undefined) closeSync(fd);
     }
   }
 }
