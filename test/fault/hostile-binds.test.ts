@@ -10,7 +10,7 @@ import { freePort, steal } from '../support/sockets.js';
 const hostile = `${root}build/bin/hostile`;
 /** In ms: how long others wait at the most. */
 const patience = 1000 * Number(process.env['BERTH_SLOWDOWN'] ?? 1);
-const runs = Number(process.env['FUZZ_RUNS'] ?? 400);
+const runs = 400;
 
 function file(port: number): string {
   return `[Socket]\nListenStream=${port}\nListenDatagram=${port}\n[Reservation]\nHandoff=bind\n`;

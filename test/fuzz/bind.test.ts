@@ -3,10 +3,10 @@ import { describe, it } from 'node:test';
 import { Berthd, programs } from '../support/berthd.js';
 import { root, run } from '../support/processes.js';
 import { freePort } from '../support/sockets.js';
+import { counted, runsOf } from './fuzz.js';
 
 const fuzz = `${root}build/bin/fuzz-calls`;
-/** FUZZ_RUNS=100000 is the long run. */
-const runs = Number(process.env['FUZZ_RUNS'] ?? 3000);
+const runs = runsOf(3000, 100_000);
 const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 1_000_000);
 
 describe('a supervised program that calls bind(2) and listen(2) with whatever there is', () => {
@@ -24,6 +24,7 @@ describe('a supervised program that calls bind(2) and listen(2) with whatever th
     const { out, err, status } = await run(t, claim[0] ?? '', [...claim.slice(1), fuzz, ...args(port)]);
     assert.deepEqual({ err, status }, { err: '', status: 0 });
     assert.equal(out, expected.out);
+    counted(t, 'supervised-calls', runs);
     assert.ok(new Set(out.split(/\s/)).size >= 6, 'errors of many kinds');
     await daemon.reaches('app', 'held');
     assert.equal(daemon.fds().size, before);
