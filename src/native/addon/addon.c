@@ -1,12 +1,13 @@
 #include "napi.h"
 
 NAPI_MODULE_INIT() {
+    init_constants(env, exports);
     init_sockets(env, exports);
     init_hold(env, exports);
     init_beside(env, exports);
     init_messages(env, exports);
     init_requests(env, exports);
-    init_readiness(env, exports);
+    init_states(env, exports);
     init_peers(env, exports);
     init_facts(env, exports);
     init_seccomp(env, exports);

@@ -56,6 +56,7 @@ struct export {
 void export_functions(napi_env env, napi_value exports, const struct export *functions, size_t count);
 
 /* One for each part; each adds its functions to `exports`. */
+void init_constants(napi_env env, napi_value exports);
 void init_sockets(napi_env env, napi_value exports);
 void init_hold(napi_env env, napi_value exports);
 void init_beside(napi_env env, napi_value exports);
@@ -64,7 +65,7 @@ void init_seccomp(napi_env env, napi_value exports);
 void init_look(napi_env env, napi_value exports);
 void init_messages(napi_env env, napi_value exports);
 void init_requests(napi_env env, napi_value exports);
-void init_readiness(napi_env env, napi_value exports);
+void init_states(napi_env env, napi_value exports);
 void init_peers(napi_env env, napi_value exports);
 void init_processes(napi_env env, napi_value exports);
 void init_watch(napi_env env, napi_value exports);

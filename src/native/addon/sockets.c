@@ -5,7 +5,6 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <netinet/udp.h>
 #include <poll.h>
 #include <string.h>
 #include <linux/un.h>
@@ -14,13 +13,6 @@
 #include <sys/stat.h>
 
 #include "napi.h"
-
-#ifndef SO_PASSPIDFD
-#define SO_PASSPIDFD 76 /* Linux 6.5; Debian 12's headers are older */
-#endif
-#ifndef SO_BUF_LOCK
-#define SO_BUF_LOCK 72 /* since Linux 5.14 */
-#endif
 
 static napi_value open_socket(napi_env env, napi_callback_info info) {
     napi_value args[3];
@@ -166,60 +158,6 @@ static napi_value inode_of(napi_env env, napi_callback_info info) {
     return fstat(fd, &status) < 0 ? throw_errno(env, errno, "fstat") : make_int(env, (int64_t)status.st_ino);
 }
 
-/* False with errno. */
-static bool read_sharing(int fd, int *bits) {
-    static const int names[] = {SO_REUSEADDR, SO_REUSEPORT, SO_ACCEPTCONN};
-    *bits = 0;
-    for (size_t i = 0; i < COUNT(names); i++) {
-        int value = 0;
-        socklen_t length = sizeof value;
-        if (getsockopt(fd, SOL_SOCKET, names[i], &value, &length) < 0)
-            return false;
-        *bits |= (value != 0) << i;
-    }
-    return true;
-}
-
-/* sharing(fd): [SO_REUSEADDR, SO_REUSEPORT, SO_ACCEPTCONN] as bits 1, 2 and 4. */
-static napi_value sharing_of(napi_env env, napi_callback_info info) {
-    napi_value args[1];
-    int fd, bits;
-    if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
-        return NULL;
-    return read_sharing(fd, &bits) ? make_int(env, bits) : throw_errno(env, errno, "getsockopt");
-}
-
-/* socketStates(fds): {inodes, stirring}, the inode of each and the indices of those whose sharing is not 0. */
-static napi_value socket_states(napi_env env, napi_callback_info info) {
-    napi_value args[1], inodes, stirring, result;
-    uint32_t count, found = 0;
-    if (!get_args(env, info, 1, args))
-        return NULL;
-    if (napi_get_array_length(env, args[0], &count) != napi_ok)
-        return throw_type(env, "an array of descriptors was expected");
-    if (napi_create_object(env, &result) != napi_ok ||
-        napi_create_array_with_length(env, count, &inodes) != napi_ok ||
-        napi_create_array(env, &stirring) != napi_ok)
-        return NULL;
-    for (uint32_t i = 0; i < count; i++) {
-        struct stat status;
-        napi_value element;
-        int fd, bits;
-        if (napi_get_element(env, args[0], i, &element) != napi_ok || !get_int(env, element, &fd))
-            return NULL;
-        if (fstat(fd, &status) < 0)
-            return throw_errno(env, errno, "fstat");
-        if (!read_sharing(fd, &bits))
-            return throw_errno(env, errno, "getsockopt");
-        napi_set_element(env, inodes, i, make_int(env, (int64_t)status.st_ino));
-        if (bits != 0)
-            napi_set_element(env, stirring, found++, make_int(env, i));
-    }
-    set(env, result, "inodes", inodes);
-    set(env, result, "stirring", stirring);
-    return result;
-}
-
 static napi_value set_text_option(napi_env env, napi_callback_info info) {
     napi_value args[4];
     char text[64];
@@ -314,33 +252,6 @@ static napi_value bound_file(napi_env env, napi_callback_info info) {
     return file < 0 ? throw_errno(env, errno, "ioctl") : make_int(env, file);
 }
 
-#define CONSTANT(name) {#name, name}
-static const struct {
-    const char *name;
-    int value;
-} constants[] = {
-    CONSTANT(AF_INET),           CONSTANT(AF_INET6),         CONSTANT(AF_UNIX),
-    CONSTANT(SOCK_STREAM),       CONSTANT(SOCK_DGRAM),       CONSTANT(SOCK_SEQPACKET),
-    CONSTANT(IPPROTO_TCP),       CONSTANT(IPPROTO_UDP),      CONSTANT(IPPROTO_UDPLITE),
-    CONSTANT(IPPROTO_SCTP),      CONSTANT(IPPROTO_MPTCP),    CONSTANT(IPPROTO_IP),
-    CONSTANT(IPPROTO_IPV6),      CONSTANT(SOL_SOCKET),       CONSTANT(SO_REUSEADDR),
-    CONSTANT(SO_REUSEPORT),      CONSTANT(SO_ACCEPTCONN),    CONSTANT(SO_BINDTODEVICE),
-    CONSTANT(SO_BROADCAST),      CONSTANT(SO_KEEPALIVE),     CONSTANT(SO_MARK),
-    CONSTANT(SO_PRIORITY),       CONSTANT(SO_SNDBUF),        CONSTANT(SO_SNDBUFFORCE),
-    CONSTANT(SO_RCVBUF),         CONSTANT(SO_RCVBUFFORCE),   CONSTANT(SO_PASSCRED),
-    CONSTANT(SO_DOMAIN),         CONSTANT(SO_TYPE),          CONSTANT(SO_PROTOCOL),
-    CONSTANT(TCP_KEEPIDLE),      CONSTANT(TCP_KEEPINTVL),    CONSTANT(TCP_KEEPCNT),
-    CONSTANT(TCP_NODELAY),       CONSTANT(TCP_DEFER_ACCEPT), CONSTANT(TCP_CONGESTION),
-    CONSTANT(IP_TOS),            CONSTANT(IP_TTL),           CONSTANT(IP_FREEBIND),
-    CONSTANT(IP_TRANSPARENT),    CONSTANT(IP_PKTINFO),       CONSTANT(IPV6_V6ONLY),
-    CONSTANT(IPV6_UNICAST_HOPS), CONSTANT(IPV6_TCLASS),      CONSTANT(IPV6_FREEBIND),
-    CONSTANT(IPV6_TRANSPARENT),  CONSTANT(IPV6_RECVPKTINFO), CONSTANT(POLLIN),
-    CONSTANT(POLLHUP),           CONSTANT(POLLRDHUP),        CONSTANT(POLLERR),
-    CONSTANT(MSG_PEEK),          CONSTANT(SO_PEEK_OFF),      CONSTANT(SO_PASSPIDFD),
-    CONSTANT(SO_BUF_LOCK),       CONSTANT(EPERM),            CONSTANT(O_PATH),
-    CONSTANT(EINVAL),
-};
-
 void init_sockets(napi_env env, napi_value exports) {
     static const struct export functions[] = {
         {"socket", open_socket},
@@ -354,8 +265,6 @@ void init_sockets(napi_env env, napi_value exports) {
         {"setOption", set_option},
         {"getOption", get_option},
         {"inode", inode_of},
-        {"sharing", sharing_of},
-        {"socketStates", socket_states},
         {"setTextOption", set_text_option},
         {"attachDrop", attach_drop},
         {"detachDrop", detach_drop},
@@ -365,11 +274,5 @@ void init_sockets(napi_env env, napi_value exports) {
         {"interfaceIndex", interface_index},
         {"boundFile", bound_file},
     };
-    napi_value values;
     export_functions(env, exports, functions, COUNT(functions));
-    if (napi_create_object(env, &values) != napi_ok)
-        return;
-    for (size_t i = 0; i < COUNT(constants); i++)
-        set(env, values, constants[i].name, make_int(env, constants[i].value));
-    set(env, exports, "constants", values);
 }
