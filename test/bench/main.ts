@@ -31,7 +31,7 @@ const onlyNamed = 'race';
 const usage = `usage: npm run bench -- [SECTION...] [--json FILE]
 
 Measures berth, and s6-fdholderd beside it. Sections: ${Object.keys(sections).join(', ')}; all but
-${onlyNamed} by default, which takes about four minutes. ${onlyNamed} restarts a service RACE_RESTARTS times (200) in every way of starting one.
+${onlyNamed} by default, which takes about ten minutes. ${onlyNamed} restarts a service RACE_RESTARTS times (200) in every way of starting one.
 Ends with 1 when a target is missed. Only root can measure restart, reload, start and race, which boot machines.
 `;
 
