@@ -1,12 +1,11 @@
-import { once } from 'node:events';
-import { spawn } from 'node:child_process';
 import { readFileSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
-import { createInterface } from 'node:readline';
 import type { ReservationStatus } from '../../src/protocol/messages.js';
 import { call } from '../../src/protocol/client.js';
 import { askPeer, peer, peerAt, reservation, reservations } from './claims.js';
 import type { Lab, LabOptions } from './lab.js';
 import { projectRoot } from './paths.js';
+import { strike } from './step.js';
+import type { Struck } from './step.js';
 
 /** A service for each way of handing over, each on a port of its own. */
 export const services = {
@@ -74,13 +73,6 @@ WantedBy=multi-user.target
   },
 };
 
-/** How a struck process was struck, and how many calls it had made: what step.c says at its end. */
-export interface Struck {
-  readonly struck: boolean;
-  readonly seen: number;
-  readonly call: number;
-}
-
 /** The machine under the storm, and what has to be true of it whatever happens. */
 export class Storm {
   #baseline = '';
@@ -115,22 +107,7 @@ export class Storm {
   /** Strikes berthd at the nth step of what `action` has it do. */
   async strike(n: number, how: string, action: () => Promise<unknown>): Promise<Struck> {
     await this.settled();
-    const step = spawn(`${projectRoot}build/bin/step`, [String(this.berthd), String(n), how], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    const lines = createInterface({ input: step.stdout })[Symbol.asyncIterator]();
-    const ended = once(step, 'close');
-    try {
-      const attached = await lines.next();
-      if (attached.value !== 'attached') throw new Error('berthd could not be watched');
-      await action();
-    } finally {
-      step.stdin.on('error', () => undefined);
-      step.stdin.end();
-    }
-    const last: IteratorResult<string, unknown> = await lines.next();
-    await ended;
-    return JSON.parse(String(last.value)) as Struck;
+    return strike(this.berthd, n, how, action);
   }
 
   /** Has the next berth-claim killed at its nth call. */
