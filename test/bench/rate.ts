@@ -5,8 +5,12 @@ import type { Row, Section } from './report.js';
 import { startFdHolder, whyNoS6 } from './s6.js';
 import { ratio, spread } from './statistics.js';
 
-const rounds = 9;
-const milliseconds = 700;
+/**
+ * Many short ones: on which processors the scheduler puts a client and a daemon changes from one to the next, and decides
+ * more than anything else does.
+ */
+const rounds = 31;
+const milliseconds = 200;
 
 /** One client after the other, some at once, and a crowd of which nearly all wait. */
 const crowds = [1, 8, 100];
@@ -55,7 +59,9 @@ export async function benchRate(): Promise<Section> {
 async function compare(clients: number, servers: readonly Server[]): Promise<Row[]> {
   const loads = servers.map((server) => ({ server, rounds: [] as Load[] }));
   for (let round = 0; round < rounds; round++)
-    for (const { server, rounds: done } of loads) done.push(await load(server, clients));
+    // Each is the first one every other time, so that a machine that becomes slower or faster is so for both.
+    for (const { server, rounds: done } of round % 2 === 0 ? loads : loads.toReversed())
+      done.push(await load(server, clients));
   const crowd = clients === 1 ? '1 client' : `${clients} clients`;
   const rows = loads.flatMap(({ server: { name }, rounds: done }): Row[] => [
     { what: `${name}, ${crowd}`, unit: '/s', figure: spread(done.map(rate)) },
