@@ -14,7 +14,8 @@ const maxPause = 64;
  * How long berthd, which has nothing to do, looks on for the next connection before it goes to sleep. To be woken on a
  * processor that sleeps takes longer than to answer, so a peer that asks again at once is better awaited. For whatever else
  * comes it would be a waste. So there is no look without two connections that came close together, none where the peer has
- * no processor to run on meanwhile, and after each one in vain twice as many connections pass before the next.
+ * no processor to run on meanwhile, and after each one in vain, or while others wait for the processor, twice as many
+ * connections pass before the next.
  */
 export class Patience {
   readonly #alone: boolean;
@@ -47,10 +48,10 @@ export class Patience {
     return Math.min(lookUs, this.#left);
   }
 
-  /** A look has ended, after so many microseconds. */
+  /** A look has ended, after so many microseconds: after many more than it had, others want the processor, too. */
   looked(found: boolean, took: number): void {
     this.#left = Math.max(0, Math.floor(this.#left - took));
     this.#passed = 0;
-    this.#pause = found ? 0 : Math.min(maxPause, Math.max(1, this.#pause * 2));
+    this.#pause = found && took < 2 * lookUs ? 0 : Math.min(maxPause, Math.max(1, this.#pause * 2));
   }
 }

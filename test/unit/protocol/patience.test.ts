@@ -50,6 +50,19 @@ describe('Patience', () => {
     assert.ok(serve(patience, 6400, close).looks <= 100);
   });
 
+  it('has less and less, too, when others take the processor meanwhile', () => {
+    const patience = new Patience(2);
+    let looks = 0;
+    for (let index = 0; index < 1000; index++) {
+      patience.turn();
+      patience.came(index * close);
+      if (patience.look === 0) continue;
+      looks++;
+      patience.looked(true, 3000);
+    }
+    assert.ok(looks <= 6 + 1000 / 64, `${looks} looks`);
+  });
+
   it('has it again as soon as somebody has come', () => {
     const patience = new Patience(2);
     serve(patience, 1000, close);
