@@ -179,12 +179,14 @@ function socketUnitOf(search: UnitSearch, unit: Unit): string | undefined {
 /** A name after which no other drop-in changes what berth sets. */
 function chooseName(unit: Unit, settings: readonly Setting[], mistakes: Mistake[], notes: string[]): string {
   const keys = new Set(settings.map(({ key }) => key));
-  const undoing = unit.files.slice(1).flatMap(({ file, assignments }) => {
-    const found = assignments.findLast(
-      ({ section, key, value }) => section === 'Service' && keys.has(key) && (!adds(key) || value === ''),
-    );
-    return found === undefined ? [] : [{ base: path.basename(file), found }];
-  });
+  const undoing = unit.files
+    .filter(({ file }) => unit.found.dropIns.includes(file))
+    .flatMap(({ file, assignments }) => {
+      const found = assignments.findLast(
+        ({ section, key, value }) => section === 'Service' && keys.has(key) && (!adds(key) || value === ''),
+      );
+      return found === undefined ? [] : [{ base: path.basename(file), found }];
+    });
   const after = (name: string) =>
     undoing.filter(({ base }) => Buffer.compare(Buffer.from(base), Buffer.from(name)) > 0);
   const same = unit.found.dropIns.find((file) => path.basename(file) === dropInName);
