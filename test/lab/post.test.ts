@@ -127,6 +127,7 @@ for (const { root, of } of roots) {
           'dropped.service.d/other.conf': '[Unit]\nDescription=Has drop-ins\n',
           'file.service': service,
           'typo.service': service,
+          'turn.service': `[Service]\nType=notify\nExecStart=${peer} serve --notify\n`,
           'tpl@.service': service,
         },
         programs: peerAt(),
@@ -168,6 +169,16 @@ for (const { root, of } of roots) {
         assert.equal(await failureToAsk(lab, 'tcp', '127.0.0.1', 7616), 'ECONNREFUSED');
         await lab.run('cat >/etc/berth/typo.conf', { input: `[Socket]\n${listen(7616)}` });
         await assertServed('typo', 7616);
+
+        // Another Handoff=, by which the unit asks in another way than berthd knows.
+        for (const handoff of ['exec', 'store', 'none', 'store']) {
+          await lab.write(
+            '/etc/berth/turn.conf',
+            `[Socket]\n${listen(7617)}[Reservation]\nHandoff=${handoff}\n`,
+          );
+          if (handoff !== 'none') await assertServed('turn', 7617);
+          else await lab.run(['berth', 'reload']);
+        }
 
         assert.equal(await lab.property('berth.service', 'MainPID'), berthd);
       });
