@@ -9,6 +9,7 @@ import type { UnitSearch } from '../systemd/unit-search.js';
 import { daemonSettings } from './daemon-settings.js';
 import { dropInText, type Setting } from './drop-in.js';
 import { dropInName, lateDropInName } from './paths.js';
+import { storeWarnings } from './refusals.js';
 import { settingsFor } from './settings.js';
 import { words } from './unit-settings.js';
 
@@ -163,6 +164,7 @@ function planUnit(
   const notes: string[] = [];
   const { handed, settings: general } = settingsFor(unit, reservations, mistakes, notes);
   if (general.length === 0) return { ...plan, notes };
+  warnings.push(...storeWarnings(unit, handed));
   const settings = [...general, ...daemonSettings(unit, handed, socketUnitOf(search, unit), warnings)];
   const name = chooseName(unit, settings, mistakes, notes);
   const file = { path: `${id}.d/${name}`, text: dropInText(handed, settings) };

@@ -53,6 +53,7 @@ for (const { root, of } of roots) {
         { socket: 'post', service: 'post', port: 7601, name: 'post.socket' },
         { socket: 'front', service: 'back', port: 7602, name: 'ipp' },
         { socket: 'tpl@one', service: 'tpl@one', port: 7603, name: 'tpl@one.socket' },
+        { socket: 'port@7604', service: 'port@7604', port: 7604, name: 'port@7604.socket' },
       ];
       const options = {
         root,
@@ -65,12 +66,16 @@ for (const { root, of } of roots) {
           'tpl@.socket': '[Socket]\nListenStream=7603\n',
           'tpl@one.socket.d/udp.conf': '[Socket]\nListenDatagramNoActivate=7603\n',
           'tpl@.service': service,
+          'port@.socket':
+            '[Socket]\nListenStream=%i\nListenDatagramNoActivate=%i\n[Install]\nWantedBy=sockets.target\n',
+          'port@.service': service,
           // Started by a datagram, as systemd does it.
           'witness.socket': '[Socket]\nListenDatagram=7609\n',
           'witness.service': service,
           'sockets.target.d/all.conf':
             '[Unit]\nWants=post.socket front.socket tpl@one.socket witness.socket\n',
         },
+        enable: ['port@7604.socket'],
         programs: peerAt(),
       };
       await withLab(t, options, async (lab) => {
