@@ -17,7 +17,7 @@ import { labTest } from './requirements.js';
 import { isSanitized } from './sanitized.js';
 
 /** A reservation that has the same port for both protocols. */
-function both(port: number, ...settings: string[]): string {
+function both(port: number | string, ...settings: string[]): string {
   return reservation([`ListenStream=${port}`, `ListenDatagram=${port}`], settings);
 }
 
@@ -110,8 +110,8 @@ const kinds: Readonly<Record<string, Kind>> = {
     port: 7111,
     service: ['RootDirectory=/srv/root', 'ExecStart=/peer serve'],
   },
-  'tpl@one': { port: 7112, service: [], uid: 'dynamic' },
-  'tpl@two': { port: 7113, service: [], uid: 'dynamic' },
+  'tpl@7112': { port: 7112, service: [], uid: 'dynamic' },
+  'tpl@7113': { port: 7113, service: [], uid: 'dynamic' },
 };
 
 /** What the service was given: the reservation's sockets, TCP before UDP, by their name, and no others. */
@@ -150,7 +150,12 @@ for (const { root, of } of [
           '/srv/bus-name.js': busName,
           '/etc/dbus-1/system.d/lab.conf':
             '<busconfig><policy user="root"><allow own="org.berth.Lab"/></policy></busconfig>\n',
-          ...reservations(Object.fromEntries(names.map((name) => [name, both(kinds[name]?.port ?? 0)]))),
+          // Two instances of one text, as links to tpl@.conf would have it.
+          ...reservations(
+            Object.fromEntries(
+              names.map((name) => [name, both(name.includes('@') ? '%i' : (kinds[name]?.port ?? 0))]),
+            ),
+          ),
         },
       };
       await withLab(t, options, async (lab) => {
