@@ -164,7 +164,15 @@ for (const { root, of } of [
           const inodes = all[index] ?? [];
           const { port, uid } = kinds[name] ?? { port: 0 };
           const unit = `${name}.service`;
-          await lab.systemctl('start', unit);
+          /** To systemd a unit of Type=idle is active before its first command has run. */
+          const start = async (verb: string): Promise<void> => {
+            await lab.systemctl(verb, unit);
+            if (kinds[name]?.idle !== true) return;
+            const running = async () =>
+              (await lab.property(unit, 'SubState')) === 'running' ? true : undefined;
+            await lab.until('its command to be started', running);
+          };
+          await start('start');
           const pids = new Set<number>();
           for (const verb of ['restart', 'restart', undefined]) {
             for (const protocol of ['tcp', 'udp'] as const) {
@@ -175,7 +183,7 @@ for (const { root, of } of [
               else assert.equal(answer.uid, uid ?? 0, name);
               pids.add(answer.pid);
             }
-            if (verb !== undefined) await lab.systemctl(verb, unit);
+            if (verb !== undefined) await start(verb);
           }
           assert.equal(pids.size, 3, `${name}: a process for each start`);
           assert.equal((await statusOf(lab, name)).state, 'active', name);
@@ -196,7 +204,7 @@ for (const { root, of } of [
             name,
           );
 
-          await lab.systemctl('start', unit);
+          await start('start');
           assertHanded(name, inodes, await askPeer(lab, 'tcp', '::1', port));
         }
         assert.deepEqual(await Promise.all(names.map((name) => inodesOf(lab, name))), all);
