@@ -139,8 +139,13 @@ export interface Native {
    * bits HasText, Discarded and TooLong.
    */
   acceptRequest(listener: number, facts: Int32Array, most: number): string | undefined;
-  /** Sends the only answer and closes the connection; false, with it open, when the peer has to read first. */
-  answerRequest(fd: number, data: Buffer, fds: readonly number[], unread: boolean): boolean;
+  /**
+   * Sends the only answer and closes the connection, and `other`, if that is not -1; false, with both open, when the peer has
+   * to read first.
+   */
+  answerRequest(fd: number, data: Buffer, fds: readonly number[], unread: boolean, other: number): boolean;
+  /** Whether there is something to read, looked for so many microseconds without going to sleep. */
+  lookFor(fd: number, microseconds: number): boolean;
   /** Waits until the peer takes it, which only the service manager is trusted to do. */
   sendWaiting(fd: number, data: Buffer, fds: readonly number[]): void;
   /** Undefined when nothing is there; empty data at the end. There is room for that many descriptors. */

@@ -6,7 +6,7 @@ import type { Watch } from '../native/index.js';
 import { maxPacket } from './messages.js';
 import type { Request } from './messages.js';
 import { identifyPeer } from './peer.js';
-import type { Peer } from './peer.js';
+import type { AttestedPeer, Peer } from './peer.js';
 import { errorReply } from './replies.js';
 import type { Replies, Reply } from './replies.js';
 import { parseRequest } from './request.js';
@@ -41,12 +41,13 @@ const takingMethods: readonly string[] = ['Supervise'];
 
 /** One peer: its request comes in, its answer goes out, and the connection is closed. */
 export class Connection implements Caller {
-  readonly since = performance.now();
+  /** When it came, in milliseconds of performance.now(). */
+  readonly since: number;
   readonly #fd: number;
   readonly #events: ConnectionEvents;
   #watch: Watch | undefined;
   #uid: number | undefined;
-  #peer: Peer | undefined;
+  #peer: AttestedPeer | undefined;
   /** What could not be sent yet; its descriptors are duplicates, ours to close. */
   #unsent: Reply[] = [];
   #open = true;
@@ -60,8 +61,9 @@ export class Connection implements Caller {
   /** The request has been looked at, and is still to be received: left there, it would reset the connection. */
   #unread = false;
 
-  constructor(fd: number, events: ConnectionEvents) {
+  constructor(fd: number, since: number, events: ConnectionEvents) {
     this.#fd = fd;
+    this.since = since;
     this.#events = events;
   }
 
@@ -248,7 +250,8 @@ export class Connection implements Caller {
       if (this.#watch === undefined && only !== undefined && replies.length === 1) {
         const unread = this.#unread;
         this.#unread = false;
-        if (native.answerRequest(this.#fd, only.data, only.fds, unread)) {
+        if (native.answerRequest(this.#fd, only.data, only.fds, unread, this.#peer?.pidfd ?? -1)) {
+          if (this.#peer !== undefined) this.#peer.pidfd = undefined;
           this.#closed();
           return;
         }

@@ -5,6 +5,7 @@ import type { Watch } from '../native/index.js';
 import { Connection } from './connection.js';
 import type { Handler } from './connection.js';
 import { maxPacket } from './messages.js';
+import { Patience } from './patience.js';
 import type { Arrival } from './request.js';
 
 export interface ServerOptions {
@@ -32,6 +33,7 @@ export class ControlServer {
   /** What native.acceptRequest tells, for as long as it is looked at. */
   readonly #facts = new Int32Array(2);
   readonly #connections = new Set<Connection>();
+  readonly #patience = new Patience();
   #spare: number | undefined;
   #sweep: NodeJS.Timeout | undefined;
 
@@ -59,13 +61,20 @@ export class ControlServer {
   }
 
   #acceptAll(): void {
+    this.#patience.turn();
     for (let count = 0; count < acceptBatch; count++) {
       try {
         const text = native.acceptRequest(this.#listener, this.#facts, maxPacket);
-        if (text === undefined) return;
+        if (text === undefined) {
+          if (this.#awaitNext()) continue;
+          return;
+        }
+        const now = performance.now();
+        this.#patience.came(now);
         const [fd = -1, bits = 0] = this.#facts;
         this.#serve(
           fd,
+          now,
           (bits & HasText) === 0
             ? undefined
             : { text, discarded: (bits & Discarded) !== 0, tooLong: (bits & TooLong) !== 0 },
@@ -76,10 +85,20 @@ export class ControlServer {
     }
   }
 
+  /** Whether a peer that asks again at once has done so. */
+  #awaitNext(): boolean {
+    const { look } = this.#patience;
+    if (look === 0) return false;
+    const start = performance.now();
+    const found = native.lookFor(this.#listener, look);
+    this.#patience.looked(found, (performance.now() - start) * 1000);
+    return found;
+  }
+
   /** `arrival` is undefined of a peer that has said nothing yet. */
-  #serve(fd: number, arrival?: Arrival): void {
+  #serve(fd: number, since: number, arrival?: Arrival): void {
     this.#makeRoom();
-    const connection = new Connection(fd, {
+    const connection = new Connection(fd, since, {
       handle: this.#options.handle,
       report: this.#options.report,
       closed: () => {
@@ -133,7 +152,7 @@ export class ControlServer {
     try {
       const fd = native.accept(this.#listener);
       if (fd === undefined) return false;
-      new Connection(fd, { ...this.#options, closed: () => undefined }).refuse(
+      new Connection(fd, performance.now(), { ...this.#options, closed: () => undefined }).refuse(
         new BerthError('Busy', 'berthd is out of descriptors'),
       );
       return true;

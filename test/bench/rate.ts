@@ -5,13 +5,18 @@ import type { Row, Section } from './report.js';
 import { startFdHolder, whyNoS6 } from './s6.js';
 import { ratio, spread } from './statistics.js';
 
-const rounds = 9;
-const milliseconds = 700;
+const rounds = 11;
+/**
+ * Of a round, so short that whatever else the machine does meets both daemons: on which processors the scheduler puts a
+ * client and a daemon changes all the time, and decides more than anything else does.
+ */
+const turns = 6;
+const milliseconds = 100;
 
 /** One client after the other, some at once, and a crowd of which nearly all wait. */
 const crowds = [1, 8, 100];
 
-/** Of one round: what the clients saw, in nanoseconds, and what the daemon's threads took of a processor meanwhile. */
+/** Of one turn: what the clients saw, in nanoseconds, and what the daemon's threads took of a processor meanwhile. */
 interface Load {
   readonly claims: number;
   readonly nanoseconds: number;
@@ -53,11 +58,13 @@ export async function benchRate(): Promise<Section> {
 }
 
 async function compare(clients: number, servers: readonly Server[]): Promise<Row[]> {
-  const loads = servers.map((server) => ({ server, rounds: [] as Load[] }));
-  for (let round = 0; round < rounds; round++)
-    for (const { server, rounds: done } of loads) done.push(await load(server, clients));
+  const loads = servers.map((server) => ({ server, done: [] as Load[] }));
+  for (let turn = 0; turn < rounds * turns; turn++)
+    // Each is the first one every other time, so that a machine that becomes slower or faster is so for both.
+    for (const { server, done } of turn % 2 === 0 ? loads : loads.toReversed())
+      done.push(await load(server, clients));
   const crowd = clients === 1 ? '1 client' : `${clients} clients`;
-  const rows = loads.flatMap(({ server: { name }, rounds: done }): Row[] => [
+  const rows = loads.flatMap(({ server: { name }, done }): Row[] => [
     { what: `${name}, ${crowd}`, unit: '/s', figure: spread(done.map(rate)) },
     {
       what: `${name}, ${crowd}, a claim`,
@@ -75,7 +82,9 @@ async function compare(clients: number, servers: readonly Server[]): Promise<Row
       figure: spread(done.map(({ cpu, claims }) => cpu / claims / 1e3)),
     },
   ]);
-  const [berth, peer] = loads.map((one) => one.rounds.map((each) => [rate(each)]));
+  const [berth, peer] = loads.map(({ done }) =>
+    Array.from({ length: rounds }, (_, round) => done.slice(round * turns, (round + 1) * turns).map(rate)),
+  );
   if (berth === undefined || peer === undefined) return rows;
   return [
     ...rows,

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import { describe, it, type TestContext } from 'node:test';
 import { constant, native } from '../../src/native/index.js';
+import { programs } from '../bench/programs.js';
 import { Berthd, residentKiB } from '../support/berthd.js';
 import { openFds } from '../support/files.js';
 import { inet } from '../support/holds.js';
@@ -164,6 +167,15 @@ describe('a peer that', () => {
         talk.close();
       }
       await daemon.list();
+    }));
+
+  it('asks again and again without a pause delays nobody', (t) =>
+    survives(t, async (daemon) => {
+      const load = spawn(programs.claimLoad, ['berth', daemon.control, 'app', '1', '1500']);
+      const ended = once(load, 'exit');
+      let claims = 0;
+      while (load.exitCode === null && claims++ < 20) await served(daemon);
+      assert.deepEqual(await ended, [0, null]);
     }));
 
   it('is killed while it claims costs nothing either', (t) =>

@@ -84,12 +84,12 @@ describe('berth-claim NAME -- COMMAND', () => {
   it('follows a process that claims again to its end, as one claimant', async (t) => {
     const { daemon } = await berthd(t);
     const again = [programs.claim, '--control', daemon.control, 'app', '--'];
-    const service = daemon.serve('app', [...again, ...again, 'sh', '-c', 'echo up; exec cat']);
+    const service = daemon.serve('app', [...again, ...again, 'sh', '-c', 'echo up; read line']);
     await service.prints('out', /up/);
     const { claimants } = await daemon.reaches('app', 'active');
     assert.deepEqual(
       claimants.map(({ pid, command }) => [pid, command]),
-      [[service.pid, 'cat']],
+      [[service.pid, 'sh']],
     );
     const fds = daemon.fds().size;
     service.kill('SIGKILL');

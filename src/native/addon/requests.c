@@ -1,8 +1,10 @@
 /* The two ends of most connections to the control socket: the request has come when the connection is accepted, and there is
  * one answer, after which it is closed. Each is one call from JavaScript, which costs more than some of the system calls. */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "napi.h"
@@ -49,18 +51,18 @@ static napi_value accept_request(napi_env env, napi_callback_info info) {
     return make_text(env, text, (size_t)received);
 }
 
-/* answerRequest(fd, data, fds, unread): sends the only answer and closes the connection; false, with the connection open,
- * when the peer has to read first. `unread` says that the request is still to be received: left there, it would reset the
- * connection (unix_release_sock in the kernel). */
+/* answerRequest(fd, data, fds, unread, other): sends the only answer and closes the connection, and `other`, if that is not
+ * -1; false, with both open, when the peer has to read first. `unread` says that the request is still to be received: left
+ * there, it would reset the connection (unix_release_sock in the kernel). */
 static napi_value answer_request(napi_env env, napi_callback_info info) {
-    int fds[MAX_FDS], fd;
+    int fds[MAX_FDS], fd, other;
     bool unread;
-    napi_value args[4];
+    napi_value args[5];
     struct packet packet;
     char byte;
-    if (!get_args(env, info, 4, args) || !get_int(env, args[0], &fd) ||
+    if (!get_args(env, info, 5, args) || !get_int(env, args[0], &fd) ||
         !get_bytes(env, args[1], &packet.data, &packet.length) ||
-        !get_fds(env, args[2], fds, MAX_FDS, &packet.count))
+        !get_fds(env, args[2], fds, MAX_FDS, &packet.count) || !get_int(env, args[4], &other))
         return NULL;
     if (napi_get_value_bool(env, args[3], &unread) != napi_ok)
         return throw_type(env, "a boolean was expected");
@@ -72,13 +74,37 @@ static napi_value answer_request(napi_env env, napi_callback_info info) {
     if (error != 0)
         return error == EAGAIN ? make_bool(env, false) : throw_errno(env, error, "sendmsg");
     close(fd);
+    if (other >= 0)
+        close(other);
     return make_bool(env, true);
+}
+
+static int64_t now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000 + time.tv_nsec / 1000;
+}
+
+/* lookFor(fd, microseconds): whether there is something to read, looked for so long without going to sleep. */
+static napi_value look_for(napi_env env, napi_callback_info info) {
+    napi_value args[2];
+    struct pollfd ready = {.events = POLLIN};
+    int microseconds;
+    if (!get_args(env, info, 2, args) || !get_int(env, args[0], &ready.fd) || !get_int(env, args[1], &microseconds))
+        return NULL;
+    int64_t end = now() + microseconds;
+    int found;
+    do
+        found = poll(&ready, 1, 0);
+    while (found == 0 && now() < end);
+    return make_bool(env, found > 0);
 }
 
 void init_requests(napi_env env, napi_value exports) {
     static const struct export functions[] = {
         {"acceptRequest", accept_request},
         {"answerRequest", answer_request},
+        {"lookFor", look_for},
     };
     export_functions(env, exports, functions, COUNT(functions));
 }

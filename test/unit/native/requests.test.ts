@@ -114,13 +114,27 @@ describe('answerRequest', () => {
     const peer = call();
     native.send(peer, bytes('ask'), []);
     const { fd } = next();
-    assert.equal(native.answerRequest(fd, bytes('answer'), [peer], true), true);
+    assert.equal(native.answerRequest(fd, bytes('answer'), [peer], true, -1), true);
     assert.equal(openFds().has(fd), false);
     const packet = native.receive(peer, 1, 0);
     assert.equal(packet?.data.toString(), 'answer');
     packet.fds.forEach(closeSync);
     assert.equal(packet.fds.length, 1);
     assert.equal(native.receive(peer, 0, 0)?.data.length, 0);
+  });
+
+  it('closes another descriptor with the connection, and only with it', (t) => {
+    const { call, next } = listen(t);
+    const peer = call();
+    native.send(peer, bytes('ask'), []);
+    const fd = closing(t, next().fd);
+    const other = native.duplicate(peer);
+    while (native.send(fd, bytes('more'), []));
+    assert.equal(native.answerRequest(fd, bytes('answer'), [], true, other), false);
+    assert.ok(openFds().has(other));
+    while (native.receive(peer, 0, 0) !== undefined);
+    assert.equal(native.answerRequest(native.duplicate(fd), bytes('answer'), [], false, other), true);
+    assert.equal(openFds().has(other), false);
   });
 
   it('leaves a connection open whose peer has to read first, with the request received', (t) => {
@@ -130,7 +144,7 @@ describe('answerRequest', () => {
     const fd = closing(t, next().fd);
     let sent = 0;
     while (native.send(fd, bytes('more'), [])) sent++;
-    assert.equal(native.answerRequest(fd, bytes('answer'), [], true), false);
+    assert.equal(native.answerRequest(fd, bytes('answer'), [], true, -1), false);
     assert.equal(native.receive(fd, 0, 0), undefined);
     for (let left = sent; left > 0; left--) native.receive(peer, 0, 0);
     assert.equal(native.receive(peer, 0, 0), undefined);
@@ -143,9 +157,29 @@ describe('answerRequest', () => {
     const fd = closing(t, next().fd);
     native.shutdownRead(peer);
     assert.equal(
-      outcome(() => native.answerRequest(fd, bytes('answer'), [], true)),
+      outcome(() => native.answerRequest(fd, bytes('answer'), [], true, -1)),
       'EPIPE',
     );
     assert.ok(openFds().has(fd));
+  });
+});
+
+describe('lookFor', () => {
+  it('tells at once that there is something to read, and after its time that there is not', (t) => {
+    const { call, next } = listen(t);
+    const peer = call();
+    const fd = closing(t, next().fd);
+    const start = performance.now();
+    assert.equal(native.lookFor(fd, 2000), false);
+    assert.ok(performance.now() - start >= 1.999);
+    assert.equal(native.lookFor(fd, 0), false);
+    native.send(peer, bytes('ask'), []);
+    assert.equal(native.lookFor(fd, 0), true);
+    assert.equal(native.lookFor(fd, 2 ** 31 - 1), true);
+  });
+
+  it('takes numbers only', () => {
+    for (const wrong of ['1', undefined, {}])
+      assert.throws(() => native.lookFor(0, wrong as unknown as number), TypeError);
   });
 });
