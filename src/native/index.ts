@@ -20,7 +20,7 @@ export interface Packet {
   readonly discarded: boolean;
 }
 
-/** A datagram and who sent it. The pidfd, where the kernel tells it (SO_PASSPIDFD), is the receiver's. */
+/** A datagram and who sent it. The pidfd, where the kernel tells it (SO_PASSPIDFD, Linux 6.5), is the receiver's. */
 export interface Datagram extends Credentials {
   readonly data: Buffer;
   readonly truncated: boolean;
@@ -139,17 +139,29 @@ export interface Native {
    * bits HasText, Discarded and TooLong.
    */
   acceptRequest(listener: number, facts: Int32Array, most: number): string | undefined;
-  /** Sends the only answer and closes the connection; false, with it open, when the peer has to read first. */
-  answerRequest(fd: number, data: Buffer, fds: readonly number[], unread: boolean): boolean;
+  /**
+   * Sends the only answer and closes the connection; false, with it open, when the peer has to read first. `unread`: the
+   * request is still to be received, and brought no descriptors. `trusted`: nothing else is in the connection.
+   */
+  answerRequest(fd: number, data: Buffer, fds: readonly number[], unread: boolean, trusted: boolean): boolean;
+  /** Makes what the next two need, while there are descriptors for it. */
+  prepareDiscard(): void;
+  /** Closes a connection, without waiting for what a stranger may have put into it: see src/native/addon/discard.c. */
+  closeConnection(fd: number): void;
+  /**
+   * Drops the next datagram, in the same way; undefined when it has gone, or else a descriptor that becomes readable then,
+   * for the caller to close.
+   */
+  discardDatagram(fd: number): number | undefined;
   /** Waits until the peer takes it, which only the service manager is trusted to do. */
   sendWaiting(fd: number, data: Buffer, fds: readonly number[]): void;
   /** Undefined when nothing is there; empty data at the end. There is room for that many descriptors. */
   receive(fd: number, room: number, flags: number): Packet | undefined;
   /**
-   * A datagram of 256 bytes at most from a socket with SO_PASSCRED; undefined when nothing is there. Descriptors that come
-   * with it are closed. A sender that the kernel does not name has the uid 65534 and the pid 0.
+   * A datagram of 256 bytes at most from a socket with SO_PASSCRED; undefined when nothing is there, false when descriptors
+   * came with it, which only discardDatagram takes. A sender that the kernel does not name has the uid 65534 and the pid 0.
    */
-  receiveDatagram(fd: number): Datagram | undefined;
+  receiveDatagram(fd: number): Datagram | false | undefined;
   duplicate(fd: number): number;
   /** Makes room for descriptors up to that number at once; `fd` is any open one. It is faster, nothing more. */
   makeRoom(fd: number, count: number): void;

@@ -59,6 +59,8 @@ export class Connection implements Caller {
   #waitedFor = false;
   /** The request has been looked at, and is still to be received: left there, it would reset the connection. */
   #unread = false;
+  /** Descriptors came with the request. It is not received then: the kernel would close them, which can take long. */
+  #laden = false;
 
   constructor(fd: number, events: ConnectionEvents) {
     this.#fd = fd;
@@ -91,8 +93,9 @@ export class Connection implements Caller {
       return;
     }
     try {
-      // Or else the peer would not get to read why (unix_release_sock).
-      native.receive(this.#fd, 0, 0);
+      // Mostly nothing else is there, and it can be closed at once: berthd may be short of descriptors.
+      if (native.receive(this.#fd, 0, constant('MSG_PEEK'))?.discarded === false)
+        native.receive(this.#fd, 0, 0);
       this.#unread = false;
     } catch {
       // It has gone.
@@ -107,7 +110,7 @@ export class Connection implements Caller {
     this.#endStream();
     this.#dropUnsent();
     if (this.#watch !== undefined) native.unwatch(this.#watch);
-    closeSync(this.#fd);
+    native.closeConnection(this.#fd);
     this.#closed();
   }
 
@@ -146,7 +149,8 @@ export class Connection implements Caller {
 
   #serve(arrival: Arrival): void {
     try {
-      this.#unread = true;
+      this.#unread = !arrival.discarded;
+      this.#laden = arrival.discarded;
       const reply = this.#reply(arrival);
       if (Array.isArray(reply)) this.#answer(reply);
       else if ('start' in reply) this.#begin(reply);
@@ -179,11 +183,21 @@ export class Connection implements Caller {
   }
 
   takeFd(): number | undefined {
-    this.#unread = false;
-    const { fds = [], discarded: more = false } = native.receive(this.#fd, 1, 0) ?? {};
-    if (!more) return fds[0];
+    if (!this.#laden) return undefined;
+    // A duplicate, so that the message can go without the last of them.
+    const { fds = [], discarded: more = false } = native.receive(this.#fd, 1, constant('MSG_PEEK')) ?? {};
+    if (!more) {
+      native.receive(this.#fd, 0, 0);
+      this.#laden = false;
+      return fds[0];
+    }
     fds.forEach(closeForeign);
     return undefined;
+  }
+
+  /** Root could stop berthd as well, and is not looked at twice. */
+  get #trusted(): boolean {
+    return this.#peer?.uid === 0 && !this.#laden;
   }
 
   #receiveRequest(): void {
@@ -248,7 +262,7 @@ export class Connection implements Caller {
       if (this.#watch === undefined && only !== undefined && replies.length === 1) {
         const unread = this.#unread;
         this.#unread = false;
-        if (native.answerRequest(this.#fd, only.data, only.fds, unread)) {
+        if (native.answerRequest(this.#fd, only.data, only.fds, unread, this.#trusted)) {
           this.#closed();
           return;
         }

@@ -40,6 +40,7 @@ export class ControlServer {
     this.#listener = listener;
     this.#options = options;
     this.#spare = openSpare();
+    native.prepareDiscard();
     this.#watch = native.watch(listener, Readable, () => {
       this.#acceptAll();
     });
@@ -128,6 +129,8 @@ export class ControlServer {
    */
   #refuseOne(error: unknown): boolean {
     this.#options.report(`cannot accept a connection: ${messageOf(error)}`);
+    // What was closed last may not have been by the time that it was opened again.
+    this.#spare ??= openSpare();
     if (!isSystemError(error) || this.#spare === undefined) return false;
     closeSync(this.#spare);
     try {

@@ -114,7 +114,7 @@ describe('answerRequest', () => {
     const peer = call();
     native.send(peer, bytes('ask'), []);
     const { fd } = next();
-    assert.equal(native.answerRequest(fd, bytes('answer'), [peer], true), true);
+    assert.equal(native.answerRequest(fd, bytes('answer'), [peer], true, false), true);
     assert.equal(openFds().has(fd), false);
     const packet = native.receive(peer, 1, 0);
     assert.equal(packet?.data.toString(), 'answer');
@@ -130,7 +130,7 @@ describe('answerRequest', () => {
     const fd = closing(t, next().fd);
     let sent = 0;
     while (native.send(fd, bytes('more'), [])) sent++;
-    assert.equal(native.answerRequest(fd, bytes('answer'), [], true), false);
+    assert.equal(native.answerRequest(fd, bytes('answer'), [], true, false), false);
     assert.equal(native.receive(fd, 0, 0), undefined);
     for (let left = sent; left > 0; left--) native.receive(peer, 0, 0);
     assert.equal(native.receive(peer, 0, 0), undefined);
@@ -143,7 +143,7 @@ describe('answerRequest', () => {
     const fd = closing(t, next().fd);
     native.shutdownRead(peer);
     assert.equal(
-      outcome(() => native.answerRequest(fd, bytes('answer'), [], true)),
+      outcome(() => native.answerRequest(fd, bytes('answer'), [], true, false)),
       'EPIPE',
     );
     assert.ok(openFds().has(fd));
