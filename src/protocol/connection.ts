@@ -8,7 +8,7 @@ import type { Request } from './messages.js';
 import { identifyPeer } from './peer.js';
 import type { Peer } from './peer.js';
 import { errorReply } from './replies.js';
-import type { Replies, Reply } from './replies.js';
+import type { Leisurely, Replies, Reply } from './replies.js';
 import { parseRequest } from './request.js';
 import type { Arrival } from './request.js';
 import type { Stream } from './stream.js';
@@ -27,11 +27,13 @@ export interface Caller {
 }
 
 /** Answers a request. */
-export type Handler = (request: Request, caller: Caller) => Replies | Stream;
+export type Handler = (request: Request, caller: Caller) => Replies | Leisurely | Stream;
 
 export interface ConnectionEvents {
   readonly handle: Handler;
   readonly report: (message: string) => void;
+  /** Has a piece of work done when others have been served; it answers whether there was anything to be done. */
+  readonly atLeisure: (piece: () => boolean) => void;
   /** Called once, after the descriptor is closed, if start() had returned true. */
   readonly closed: () => void;
 }
@@ -154,19 +156,26 @@ export class Connection implements Caller {
       const reply = this.#reply(arrival);
       if (Array.isArray(reply)) this.#answer(reply);
       else if ('start' in reply) this.#begin(reply);
+      else if ('make' in reply) this.#answerAtLeisure(reply);
       else this.#answerWhenReady(reply);
     } catch (error) {
       this.#failed(error);
     }
   }
 
-  #reply({ text, discarded, tooLong }: Arrival): Replies | Stream {
-    try {
+  #reply({ text, discarded, tooLong }: Arrival): ReturnType<Handler> {
+    return this.#guarded(() => {
       if (tooLong) throw new BerthError('BadMessage', `a request has ${maxPacket} bytes at most`);
       const request = parseRequest(text);
       if (discarded && !takingMethods.includes(request.method))
         throw new BerthError('BadMessage', 'a request carries no descriptors');
       return this.#events.handle(request, this);
+    });
+  }
+
+  #guarded<T>(make: () => T): T | Reply[] {
+    try {
+      return make();
     } catch (error) {
       if (!(error instanceof BerthError)) this.#events.report(messageOf(error));
       return errorReply(error);
@@ -242,11 +251,24 @@ export class Connection implements Caller {
     }
   }
 
-  #answerWhenReady(replies: Promise<Reply[]>): void {
+  /** One request a connection: nothing more is read from then on. */
+  #endReading(): void {
     this.#receiveRequest();
-    // One request a connection: nothing more is read meanwhile.
     if (this.#watch !== undefined) native.unwatch(this.#watch);
     this.#watch = undefined;
+  }
+
+  #answerAtLeisure({ make }: Leisurely): void {
+    this.#endReading();
+    this.#events.atLeisure(() => {
+      if (!this.#open) return false;
+      this.#answer(this.#guarded(make));
+      return true;
+    });
+  }
+
+  #answerWhenReady(replies: Promise<Reply[]>): void {
+    this.#endReading();
     const finish = (ready: readonly Reply[]): void => {
       if (this.#open) this.#answer(ready);
     };

@@ -4,6 +4,7 @@ import { Discarded, HasText, native, Readable, TooLong } from '../native/index.j
 import type { Watch } from '../native/index.js';
 import { Connection } from './connection.js';
 import type { Handler } from './connection.js';
+import { Leisure } from './leisure.js';
 import { maxPacket } from './messages.js';
 import type { Arrival } from './request.js';
 
@@ -32,6 +33,7 @@ export class ControlServer {
   /** What native.acceptRequest tells, for as long as it is looked at. */
   readonly #facts = new Int32Array(2);
   readonly #connections = new Set<Connection>();
+  readonly #leisure = new Leisure();
   #spare: number | undefined;
   #sweep: NodeJS.Timeout | undefined;
 
@@ -83,6 +85,7 @@ export class ControlServer {
     const connection = new Connection(fd, {
       handle: this.#options.handle,
       report: this.#options.report,
+      atLeisure: this.#atLeisure,
       closed: () => {
         this.#connections.delete(connection);
       },
@@ -94,6 +97,10 @@ export class ControlServer {
       }, 1000).unref();
     }
   }
+
+  readonly #atLeisure = (piece: () => boolean): void => {
+    this.#leisure.add(piece);
+  };
 
   /** So that no user's open connections keep another one's claim out. */
   #makeRoom(): void {
@@ -136,9 +143,9 @@ export class ControlServer {
     try {
       const fd = native.accept(this.#listener);
       if (fd === undefined) return false;
-      new Connection(fd, { ...this.#options, closed: () => undefined }).refuse(
-        new BerthError('Busy', 'berthd is out of descriptors'),
-      );
+      const { handle, report } = this.#options;
+      const events = { handle, report, atLeisure: this.#atLeisure, closed: () => undefined };
+      new Connection(fd, events).refuse(new BerthError('Busy', 'berthd is out of descriptors'));
       return true;
     } catch {
       return false;

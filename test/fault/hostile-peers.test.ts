@@ -265,8 +265,8 @@ describe('descriptors that are sent uninvited', () => {
     const script = join(scratch(t), 'lingering.py');
     writeFileSync(script, lingering);
     const daemon = await Berthd.start(t, { app }, { args: ['--portreserve-socket', socket] });
+    const fds = daemon.fds().size + guardOf;
     await served(daemon);
-    const fds = daemon.fds().size;
     process.kill(daemon.pid, 'SIGSTOP');
     const peer = new Child(t, 'python3', [script, daemon.control, socket]);
     try {

@@ -26,7 +26,7 @@ enum { STACK_SIZE = 256 * 1024, PATIENCE_NS = 100 * 1000 };
 
 struct job {
     int fd;   /* a connection or a socket, to be closed */
-    int most; /* messages to be dropped before */
+    int most; /* packets to be dropped before */
     int done; /* to be closed afterwards, or -1 */
 };
 
@@ -41,11 +41,18 @@ static void set_timer(timer_t timer, long nanoseconds) {
     timer_settime(timer, 0, &each, NULL);
 }
 
+/* Whether there was a packet, which is gone then unless it was looked at only. An empty one is told from none at all by its
+ * sender's credentials, which come with each and have no room here (SO_PASSCRED). */
+static bool take(int fd, int flags) {
+    struct msghdr message = {0};
+    ssize_t got = recvmsg(fd, &message, flags | MSG_DONTWAIT);
+    if (got < 0 && errno == ECONNRESET) /* is told once: the peer has gone, and what it sent is there */
+        got = recvmsg(fd, &message, flags | MSG_DONTWAIT);
+    return got >= 0 && (message.msg_flags & MSG_CTRUNC) != 0;
+}
+
 static void drop(const struct job *job) {
-    char byte;
-    for (int count = 0; count < job->most; count++)
-        if (recv(job->fd, &byte, sizeof byte, MSG_DONTWAIT) < 0 && errno == EAGAIN)
-            break;
+    for (int count = 0; count < job->most && take(job->fd, 0); count++) {}
     close(job->fd);
 }
 
@@ -122,13 +129,10 @@ void discard_connection(int fd) {
         drop(&job);
 }
 
-/* Whether nothing is left in a connection, and nothing more can come. An empty packet is told from none at all by its
- * sender's credentials, which come with each and have no room here. */
+/* Whether nothing is left in a connection, and nothing more can come. */
 static bool is_drained(int fd) {
     int on = 1;
-    struct msghdr message = {0};
-    return shutdown(fd, SHUT_RD) == 0 && setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0 &&
-           recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT) == 0 && (message.msg_flags & MSG_CTRUNC) == 0;
+    return shutdown(fd, SHUT_RD) == 0 && setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0 && !take(fd, MSG_PEEK);
 }
 
 void close_connection(int fd) {
@@ -170,8 +174,7 @@ static napi_value discard_datagram(napi_env env, napi_callback_info info) {
     }
     if (copy >= 0)
         close(copy);
-    char byte;
-    recv(fd, &byte, sizeof byte, MSG_DONTWAIT);
+    take(fd, 0);
     return make_undefined(env);
 }
 
