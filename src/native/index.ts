@@ -176,9 +176,9 @@ export interface Native {
   pidfdOpen(pid: number): number | undefined;
   /**
    * Pairs of pid and inode, flat: a pair for each descriptor of one of these sockets that may be seen in /proc, but for
-   * those of the process `except` (0 for none).
+   * those of the process `except` (0 for none). No more than `most` descriptors are looked at (0: all).
    */
-  socketHolders(inodes: readonly number[], except: number): number[];
+  socketHolders(inodes: readonly number[], except: number, most: number): number[];
   /** Makes memory, by its descriptor or with -1 new, the place where received calls are noted. Before all below. */
   journal(fd: number): number;
   /**
