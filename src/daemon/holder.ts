@@ -9,15 +9,23 @@ export interface Holder {
   readonly description: string;
 }
 
+/** A tenth of a second of looking. Whoever is in the way can have millions of descriptors open. */
+const maxDescriptors = 100_000;
+
 /**
- * Finds who has the address that bind(2) refused with EADDRINUSE. Undefined when that cannot be found out: a socket of
- * the kernel's own or of another mount of the same network namespace, or one that berthd may not look at.
+ * Finds who has the addresses that bind(2) refused with EADDRINUSE, by one look for all of them. Undefined where that cannot
+ * be found out: a socket of the kernel's own or of another mount of the same network namespace, one that berthd may not look
+ * at, or one behind too many others.
  */
-export function findHolder(spec: SocketSpec): Holder | undefined {
-  const inodes = new Set(inodesOn(spec));
-  if (inodes.size === 0) return undefined;
-  const [pid] = [...processesWithSockets(inodes, process.pid).values()].flat();
-  return pid === undefined ? undefined : { pid, description: describeProcess(nameProcess(pid)) };
+export function findHolders(specs: readonly SocketSpec[]): (Holder | undefined)[] {
+  const inodes = specs.map(inodesOn);
+  const all = new Set(inodes.flat());
+  if (all.size === 0) return specs.map(() => undefined);
+  const holders = processesWithSockets(all, process.pid, maxDescriptors);
+  return inodes.map((own) => {
+    const [pid] = own.flatMap((inode) => holders.get(inode) ?? []);
+    return pid === undefined ? undefined : { pid, description: describeProcess(nameProcess(pid)) };
+  });
 }
 
 function inodesOn({ address, type }: SocketSpec): number[] {

@@ -3,7 +3,8 @@ import type { Entry, Slot, StandIn } from './entry.js';
 import { HeldSocket } from './held-socket.js';
 import { holdError } from './hold-request.js';
 import type { HoldRequest } from './hold-request.js';
-import { findHolder } from './holder.js';
+import { findHolders } from './holder.js';
+import type { Holder } from './holder.js';
 import { append } from './lists.js';
 import { overlaps, placeOf } from './overlap.js';
 
@@ -21,7 +22,7 @@ export function holdSlots(
 ): void {
   const places = new Map<string, HeldSocket[]>();
   for (const { socket } of standIns) append(places, placeOf(socket.request), socket);
-  let diagnoses = 0;
+  const refused: Refused[] = [];
   for (const slot of slots) {
     if (slot.socket !== undefined || slot.released !== undefined) continue;
     delete slot.holder;
@@ -33,25 +34,41 @@ export function holdSlots(
       delete slot.error;
       delete slot.errno;
     } catch (error) {
-      const inUse = isSystemError(error) && error.code === 'EADDRINUSE';
       if (isSystemError(error)) slot.errno = error.code;
-      const holder = inUse && diagnoses++ < maxDiagnoses ? holderOf(slot.request, entries) : undefined;
-      slot.error = holdError(slot.request, error, holder?.description).message + heldMeanwhile(siblings);
-      if (holder?.pid !== undefined) slot.holder = holder.pid;
+      refused.push({ slot, error, siblings });
     }
+  }
+  explain(refused, entries);
+}
+
+interface Refused {
+  readonly slot: Slot;
+  readonly error: unknown;
+  readonly siblings: readonly HeldSocket[];
+}
+
+function explain(refused: readonly Refused[], entries: ReadonlyMap<string, Entry>): void {
+  const taken = refused
+    .filter(({ error }) => isSystemError(error) && error.code === 'EADDRINUSE')
+    .slice(0, maxDiagnoses);
+  const ours = new Map(taken.map(({ slot }) => [slot, ownHolder(slot.request, entries)]));
+  const others = taken.flatMap(({ slot }) => (ours.get(slot) === undefined ? slot : []));
+  const holders = findHolders(others.map(({ request }) => request.spec));
+  const found = new Map<Slot, Holder | undefined>(others.map((slot, index) => [slot, holders[index]]));
+  for (const { slot, error, siblings } of refused) {
+    const holder = found.get(slot);
+    slot.error =
+      holdError(slot.request, error, ours.get(slot) ?? holder?.description).message + heldMeanwhile(siblings);
+    if (holder !== undefined) slot.holder = holder.pid;
   }
 }
 
 /** Another reservation of ours may be what is in the way: `631` and `127.0.0.1:631` overlap. */
-function holderOf(
-  request: HoldRequest,
-  entries: ReadonlyMap<string, Entry>,
-): { pid?: number; description: string } | undefined {
+function ownHolder(request: HoldRequest, entries: ReadonlyMap<string, Entry>): string | undefined {
   const ours = [...entries.values()].find(({ slots }) =>
     slots.some(({ socket }) => socket !== undefined && overlaps(socket.request, request)),
   );
-  if (ours !== undefined) return { description: `reservation '${ours.reservation.name}'` };
-  return findHolder(request.spec);
+  return ours && `reservation '${ours.reservation.name}'`;
 }
 
 function open(request: HoldRequest, siblings: readonly HeldSocket[]): HeldSocket {

@@ -4,7 +4,7 @@ import type { ReservationInfo, Request } from '../protocol/messages.js';
 import type { Caller } from '../protocol/connection.js';
 import type { Peer } from '../protocol/peer.js';
 import { answer } from '../protocol/replies.js';
-import type { Replies, Reply } from '../protocol/replies.js';
+import type { Leisurely, Replies, Reply } from '../protocol/replies.js';
 import type { Stream } from '../protocol/stream.js';
 import { commandOf } from '../systemd/processes.js';
 import { claimForms, fitsForm, type ClaimForm } from './claim-mode.js';
@@ -36,7 +36,11 @@ export interface MethodContext {
 }
 
 /** Answers one request of a connection. Throws a BerthError when it is refused. */
-export function handleRequest(context: MethodContext, request: Request, caller: Caller): Replies | Stream {
+export function handleRequest(
+  context: MethodContext,
+  request: Request,
+  caller: Caller,
+): Replies | Leisurely | Stream {
   switch (request.method) {
     case 'Supervise':
       return supervise(context, request.parameters['names'], caller);
@@ -46,9 +50,11 @@ export function handleRequest(context: MethodContext, request: Request, caller: 
     case 'Release':
       return release(context, request.parameters['names'], caller);
     case 'List':
-      return list(context, request.parameters['after']);
+      return { make: () => list(context, request.parameters['after']) };
     case 'Status':
-      return answer(statusOf(find(context.table, request.parameters['name']), context.claims));
+      return {
+        make: () => answer(statusOf(find(context.table, request.parameters['name']), context.claims)),
+      };
     case 'Watch':
       return watch(context, caller);
     case 'Reload':

@@ -32,6 +32,8 @@ export class PortreserveSocket {
   readonly #events: PortreserveEvents;
   #watch: Watch | undefined;
   #pause: NodeJS.Timeout | undefined;
+  /** Readable when the datagram has gone that is being discarded. */
+  #discarding: number | undefined;
   #ignored = 0;
   #quietUntil = 0;
 
@@ -41,17 +43,20 @@ export class PortreserveSocket {
     this.#events = events;
     native.setOption(fd, constant('SOL_SOCKET'), constant('SO_PASSCRED'), 1);
     try {
-      native.setOption(fd, constant('SOL_SOCKET'), constant('SO_PASSPIDFD'), 1);
+      // Another berthd may have set it on the same socket. The addon has it on while it receives.
+      native.setOption(fd, constant('SOL_SOCKET'), constant('SO_PASSPIDFD'), 0);
     } catch (error) {
       // Before Linux 6.5 there is no telling a sender from another process that got its number: root alone is served.
       if (!isSystemError(error)) throw error;
     }
+    native.prepareDiscard();
     this.#listen();
   }
 
   close(): void {
     clearTimeout(this.#pause);
-    if (this.#watch !== undefined) native.unwatch(this.#watch);
+    this.#stop();
+    this.#forget();
     closeSync(this.#fd);
   }
 
@@ -66,17 +71,42 @@ export class PortreserveSocket {
       try {
         const datagram = native.receiveDatagram(this.#fd);
         if (datagram === undefined) return;
-        this.#take(datagram);
+        if (datagram !== false) this.#take(datagram);
+        else if (this.#discard()) return;
       } catch (error) {
         this.#ignore(messageOf(error));
         return;
       }
     }
-    if (this.#watch !== undefined) native.unwatch(this.#watch);
-    this.#watch = undefined;
+    this.#stop();
     this.#pause = setTimeout(() => {
       this.#listen();
     }, pauseMs);
+  }
+
+  #stop(): void {
+    if (this.#watch !== undefined) native.unwatch(this.#watch);
+    this.#watch = undefined;
+  }
+
+  /** What comes with descriptors. True when nothing can be read before it has gone. */
+  #discard(): boolean {
+    this.#ignore('a name carries no descriptors');
+    const done = native.discardDatagram(this.#fd);
+    if (done === undefined) return false;
+    this.#stop();
+    this.#discarding = done;
+    this.#watch = native.watch(done, Readable, () => {
+      this.#stop();
+      this.#forget();
+      this.#listen();
+    });
+    return true;
+  }
+
+  #forget(): void {
+    if (this.#discarding !== undefined) closeSync(this.#discarding);
+    this.#discarding = undefined;
   }
 
   #take(datagram: Datagram): void {

@@ -20,7 +20,7 @@ export interface Packet {
   readonly discarded: boolean;
 }
 
-/** A datagram and who sent it. The pidfd, where the kernel tells it (SO_PASSPIDFD), is the receiver's. */
+/** A datagram and who sent it. The pidfd, where the kernel tells it (SO_PASSPIDFD, Linux 6.5), is the receiver's. */
 export interface Datagram extends Credentials {
   readonly data: Buffer;
   readonly truncated: boolean;
@@ -140,10 +140,19 @@ export interface Native {
    */
   acceptRequest(listener: number, facts: Int32Array, most: number): string | undefined;
   /**
-   * Sends the only answer and closes the connection, and `other`, if that is not -1; false, with both open, when the peer has
-   * to read first.
+   * Sends the only answer and closes the connection; false, with it open, when the peer has to read first. `unread`: the
+   * request is still to be received, and brought no descriptors. `trusted`: nothing else is in the connection.
    */
-  answerRequest(fd: number, data: Buffer, fds: readonly number[], unread: boolean, other: number): boolean;
+  answerRequest(fd: number, data: Buffer, fds: readonly number[], unread: boolean, trusted: boolean): boolean;
+  /** Makes what the next two need, while there are descriptors for it. */
+  prepareDiscard(): void;
+  /** Closes a connection, without waiting for what a stranger may have put into it: see src/native/addon/discard.c. */
+  closeConnection(fd: number): void;
+  /**
+   * Drops the next datagram, in the same way; undefined when it has gone, or else a descriptor that becomes readable then,
+   * for the caller to close.
+   */
+  discardDatagram(fd: number): number | undefined;
   /** Whether there is something to read, looked for so many microseconds without going to sleep. */
   lookFor(fd: number, microseconds: number): boolean;
   /** Waits until the peer takes it, which only the service manager is trusted to do. */
@@ -151,10 +160,10 @@ export interface Native {
   /** Undefined when nothing is there; empty data at the end. There is room for that many descriptors. */
   receive(fd: number, room: number, flags: number): Packet | undefined;
   /**
-   * A datagram of 256 bytes at most from a socket with SO_PASSCRED; undefined when nothing is there. Descriptors that come
-   * with it are closed. A sender that the kernel does not name has the uid 65534 and the pid 0.
+   * A datagram of 256 bytes at most from a socket with SO_PASSCRED; undefined when nothing is there, false when descriptors
+   * came with it, which only discardDatagram takes. A sender that the kernel does not name has the uid 65534 and the pid 0.
    */
-  receiveDatagram(fd: number): Datagram | undefined;
+  receiveDatagram(fd: number): Datagram | false | undefined;
   duplicate(fd: number): number;
   /** Makes room for descriptors up to that number at once; `fd` is any open one. It is faster, nothing more. */
   makeRoom(fd: number, count: number): void;
@@ -169,9 +178,9 @@ export interface Native {
   pidfdOpen(pid: number): number | undefined;
   /**
    * Pairs of pid and inode, flat: a pair for each descriptor of one of these sockets that may be seen in /proc, but for
-   * those of the process `except` (0 for none).
+   * those of the process `except` (0 for none). No more than `most` descriptors are looked at (0: all).
    */
-  socketHolders(inodes: readonly number[], except: number): number[];
+  socketHolders(inodes: readonly number[], except: number, most: number): number[];
   /** Makes memory, by its descriptor or with -1 new, the place where received calls are noted. Before all below. */
   journal(fd: number): number;
   /**

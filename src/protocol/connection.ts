@@ -6,9 +6,9 @@ import type { Watch } from '../native/index.js';
 import { maxPacket } from './messages.js';
 import type { Request } from './messages.js';
 import { identifyPeer } from './peer.js';
-import type { AttestedPeer, Peer } from './peer.js';
+import type { Peer } from './peer.js';
 import { errorReply } from './replies.js';
-import type { Replies, Reply } from './replies.js';
+import type { Leisurely, Replies, Reply } from './replies.js';
 import { parseRequest } from './request.js';
 import type { Arrival } from './request.js';
 import type { Stream } from './stream.js';
@@ -27,11 +27,13 @@ export interface Caller {
 }
 
 /** Answers a request. */
-export type Handler = (request: Request, caller: Caller) => Replies | Stream;
+export type Handler = (request: Request, caller: Caller) => Replies | Leisurely | Stream;
 
 export interface ConnectionEvents {
   readonly handle: Handler;
   readonly report: (message: string) => void;
+  /** Has a piece of work done when others have been served; it answers whether there was anything to be done. */
+  readonly atLeisure: (piece: () => boolean) => void;
   /** Called once, after the descriptor is closed, if start() had returned true. */
   readonly closed: () => void;
 }
@@ -47,7 +49,7 @@ export class Connection implements Caller {
   readonly #events: ConnectionEvents;
   #watch: Watch | undefined;
   #uid: number | undefined;
-  #peer: AttestedPeer | undefined;
+  #peer: Peer | undefined;
   /** What could not be sent yet; its descriptors are duplicates, ours to close. */
   #unsent: Reply[] = [];
   #open = true;
@@ -60,6 +62,8 @@ export class Connection implements Caller {
   #waitedFor = false;
   /** The request has been looked at, and is still to be received: left there, it would reset the connection. */
   #unread = false;
+  /** Descriptors came with the request. It is not received then: the kernel would close them, which can take long. */
+  #laden = false;
 
   constructor(fd: number, since: number, events: ConnectionEvents) {
     this.#fd = fd;
@@ -93,8 +97,9 @@ export class Connection implements Caller {
       return;
     }
     try {
-      // Or else the peer would not get to read why (unix_release_sock).
-      native.receive(this.#fd, 0, 0);
+      // Mostly nothing else is there, and it can be closed at once: berthd may be short of descriptors.
+      if (native.receive(this.#fd, 0, constant('MSG_PEEK'))?.discarded === false)
+        native.receive(this.#fd, 0, 0);
       this.#unread = false;
     } catch {
       // It has gone.
@@ -109,7 +114,7 @@ export class Connection implements Caller {
     this.#endStream();
     this.#dropUnsent();
     if (this.#watch !== undefined) native.unwatch(this.#watch);
-    closeSync(this.#fd);
+    native.closeConnection(this.#fd);
     this.#closed();
   }
 
@@ -148,23 +153,31 @@ export class Connection implements Caller {
 
   #serve(arrival: Arrival): void {
     try {
-      this.#unread = true;
+      this.#unread = !arrival.discarded;
+      this.#laden = arrival.discarded;
       const reply = this.#reply(arrival);
       if (Array.isArray(reply)) this.#answer(reply);
       else if ('start' in reply) this.#begin(reply);
+      else if ('make' in reply) this.#answerAtLeisure(reply);
       else this.#answerWhenReady(reply);
     } catch (error) {
       this.#failed(error);
     }
   }
 
-  #reply({ text, discarded, tooLong }: Arrival): Replies | Stream {
-    try {
+  #reply({ text, discarded, tooLong }: Arrival): ReturnType<Handler> {
+    return this.#guarded(() => {
       if (tooLong) throw new BerthError('BadMessage', `a request has ${maxPacket} bytes at most`);
       const request = parseRequest(text);
       if (discarded && !takingMethods.includes(request.method))
         throw new BerthError('BadMessage', 'a request carries no descriptors');
       return this.#events.handle(request, this);
+    });
+  }
+
+  #guarded<T>(make: () => T): T | Reply[] {
+    try {
+      return make();
     } catch (error) {
       if (!(error instanceof BerthError)) this.#events.report(messageOf(error));
       return errorReply(error);
@@ -181,11 +194,21 @@ export class Connection implements Caller {
   }
 
   takeFd(): number | undefined {
-    this.#unread = false;
-    const { fds = [], discarded: more = false } = native.receive(this.#fd, 1, 0) ?? {};
-    if (!more) return fds[0];
+    if (!this.#laden) return undefined;
+    // A duplicate, so that the message can go without the last of them.
+    const { fds = [], discarded: more = false } = native.receive(this.#fd, 1, constant('MSG_PEEK')) ?? {};
+    if (!more) {
+      native.receive(this.#fd, 0, 0);
+      this.#laden = false;
+      return fds[0];
+    }
     fds.forEach(closeForeign);
     return undefined;
+  }
+
+  /** Root could stop berthd as well, and is not looked at twice. */
+  get #trusted(): boolean {
+    return this.#peer?.uid === 0 && !this.#laden;
   }
 
   #receiveRequest(): void {
@@ -230,11 +253,24 @@ export class Connection implements Caller {
     }
   }
 
-  #answerWhenReady(replies: Promise<Reply[]>): void {
+  /** One request a connection: nothing more is read from then on. */
+  #endReading(): void {
     this.#receiveRequest();
-    // One request a connection: nothing more is read meanwhile.
     if (this.#watch !== undefined) native.unwatch(this.#watch);
     this.#watch = undefined;
+  }
+
+  #answerAtLeisure({ make }: Leisurely): void {
+    this.#endReading();
+    this.#events.atLeisure(() => {
+      if (!this.#open) return false;
+      this.#answer(this.#guarded(make));
+      return true;
+    });
+  }
+
+  #answerWhenReady(replies: Promise<Reply[]>): void {
+    this.#endReading();
     const finish = (ready: readonly Reply[]): void => {
       if (this.#open) this.#answer(ready);
     };
@@ -250,8 +286,7 @@ export class Connection implements Caller {
       if (this.#watch === undefined && only !== undefined && replies.length === 1) {
         const unread = this.#unread;
         this.#unread = false;
-        if (native.answerRequest(this.#fd, only.data, only.fds, unread, this.#peer?.pidfd ?? -1)) {
-          if (this.#peer !== undefined) this.#peer.pidfd = undefined;
+        if (native.answerRequest(this.#fd, only.data, only.fds, unread, this.#trusted)) {
           this.#closed();
           return;
         }

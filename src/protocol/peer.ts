@@ -16,30 +16,29 @@ export interface Peer {
   release(): void;
 }
 
-export class AttestedPeer implements Peer {
+class AttestedPeer implements Peer {
   readonly pid: number;
   readonly uid: number;
   readonly unit: UnitCgroup | undefined;
-  /** Undefined once it was taken or closed. */
-  pidfd: number | undefined;
+  #pidfd: number | undefined;
 
   constructor(pid: number, uid: number, unit: UnitCgroup | undefined, pidfd: number) {
     this.pid = pid;
     this.uid = uid;
     this.unit = unit;
-    this.pidfd = pidfd;
+    this.#pidfd = pidfd;
   }
 
   takePidfd(): number {
-    if (this.pidfd === undefined) throw new Error('the pidfd has been taken already');
-    const taken = this.pidfd;
-    this.pidfd = undefined;
+    if (this.#pidfd === undefined) throw new Error('the pidfd has been taken already');
+    const taken = this.#pidfd;
+    this.#pidfd = undefined;
     return taken;
   }
 
   release(): void {
-    if (this.pidfd !== undefined) closeSync(this.pidfd);
-    this.pidfd = undefined;
+    if (this.#pidfd !== undefined) closeSync(this.#pidfd);
+    this.#pidfd = undefined;
   }
 }
 
@@ -50,7 +49,7 @@ const facts = new Float64Array(4);
  * Finds out who connected, by the kernel's word: native.identify says why it cannot be somebody else. Throws `Denied` when
  * the peer has gone.
  */
-export function identifyPeer(connection: number): AttestedPeer {
+export function identifyPeer(connection: number): Peer {
   if (!told(connection, () => native.identify(connection, facts))) throw gone(connection);
   const [pid = 0, uid = 0, pidfd = 0, cgroup = 0] = facts;
   const read = (): string => {

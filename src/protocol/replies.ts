@@ -7,6 +7,11 @@ export interface Reply {
   readonly fds: readonly number[];
 }
 
+/** An answer that takes a while to be made, and that no start of a service waits for. */
+export interface Leisurely {
+  readonly make: () => Reply[];
+}
+
 /** Of some requests the answer takes more than berthd alone. */
 export type Replies = Reply[] | Promise<Reply[]>;
 

@@ -4,6 +4,7 @@ import { Discarded, HasText, native, Readable, TooLong } from '../native/index.j
 import type { Watch } from '../native/index.js';
 import { Connection } from './connection.js';
 import type { Handler } from './connection.js';
+import { Leisure } from './leisure.js';
 import { maxPacket } from './messages.js';
 import { Patience } from './patience.js';
 import type { Arrival } from './request.js';
@@ -34,6 +35,7 @@ export class ControlServer {
   readonly #facts = new Int32Array(2);
   readonly #connections = new Set<Connection>();
   readonly #patience = new Patience();
+  readonly #leisure = new Leisure();
   #spare: number | undefined;
   #sweep: NodeJS.Timeout | undefined;
 
@@ -42,6 +44,7 @@ export class ControlServer {
     this.#listener = listener;
     this.#options = options;
     this.#spare = openSpare();
+    native.prepareDiscard();
     this.#watch = native.watch(listener, Readable, () => {
       this.#acceptAll();
     });
@@ -101,6 +104,7 @@ export class ControlServer {
     const connection = new Connection(fd, since, {
       handle: this.#options.handle,
       report: this.#options.report,
+      atLeisure: this.#atLeisure,
       closed: () => {
         this.#connections.delete(connection);
       },
@@ -112,6 +116,10 @@ export class ControlServer {
       }, 1000).unref();
     }
   }
+
+  readonly #atLeisure = (piece: () => boolean): void => {
+    this.#leisure.add(piece);
+  };
 
   /** So that no user's open connections keep another one's claim out. */
   #makeRoom(): void {
@@ -147,12 +155,16 @@ export class ControlServer {
    */
   #refuseOne(error: unknown): boolean {
     this.#options.report(`cannot accept a connection: ${messageOf(error)}`);
+    // What was closed last may not have been by the time that it was opened again.
+    this.#spare ??= openSpare();
     if (!isSystemError(error) || this.#spare === undefined) return false;
     closeSync(this.#spare);
     try {
       const fd = native.accept(this.#listener);
       if (fd === undefined) return false;
-      new Connection(fd, performance.now(), { ...this.#options, closed: () => undefined }).refuse(
+      const { handle, report } = this.#options;
+      const events = { handle, report, atLeisure: this.#atLeisure, closed: () => undefined };
+      new Connection(fd, performance.now(), events).refuse(
         new BerthError('Busy', 'berthd is out of descriptors'),
       );
       return true;

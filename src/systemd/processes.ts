@@ -33,10 +33,11 @@ export function describeProcess({ pid, command, unit }: ProcessName): string {
 /**
  * Which processes have one of these sockets open, by inode, by a look through /proc/PID/fd: what is not ours to see
  * (ptrace(2), PTRACE_MODE_READ_FSCREDS) is passed over, and so is the process `except`. Slow with many processes: for messages and rare events only.
+ * With `most`, no more than about that many descriptors are looked at.
  */
-export function processesWithSockets(inodes: Iterable<number>, except = 0): Map<number, number[]> {
+export function processesWithSockets(inodes: Iterable<number>, except = 0, most = 0): Map<number, number[]> {
   const found = new Map<number, number[]>();
-  const pairs = native.socketHolders([...inodes], except);
+  const pairs = native.socketHolders([...inodes], except, most);
   for (let index = 0; index < pairs.length; index += 2) {
     const [pid = 0, inode = 0] = pairs.slice(index, index + 2);
     const pids = found.get(inode);

@@ -3,6 +3,7 @@ import { bootLab } from '../lab/lab.js';
 import type { Lab } from '../lab/lab.js';
 import { whyNoLab } from '../lab/requirements.js';
 import { askThief, everyKind } from '../lab/thief.js';
+import type { ThiefReport } from '../lab/thief.js';
 import { programs } from './programs.js';
 import { port, ways } from './race-ways.js';
 import type { Way } from './race-ways.js';
@@ -85,6 +86,22 @@ ExecStart=/usr/local/bin/thief --port ${port} ${everyKind} --and --bindresvport
   }
 }
 
+/** What all have done; throws when one of them has not gone on to the end, or could not have got the port at all. */
+async function askAll(lab: Lab): Promise<ThiefReport> {
+  const report = await askThief(lab);
+  const goOn = async (): Promise<true | undefined> => {
+    const { kinds } = await askThief(lab);
+    const idle = Object.entries(report.kinds).filter(
+      ([kind, { attempts }]) => (kinds[kind]?.attempts ?? 0) <= attempts,
+    );
+    return idle.length === 0 ? true : undefined;
+  };
+  await lab.until('every thief to go on', goOn, 30_000);
+  for (const [kind, { otherErrors, lastError }] of Object.entries(report.kinds))
+    if (otherErrors > 0) throw new Error(`${kind}: ${otherErrors} times ${lastError}`);
+  return report;
+}
+
 /** The service has its port before the first thief comes: a boot is another question. */
 async function raceIn(lab: Lab): Promise<Outcome> {
   await lab.systemctl('start', 'web.service');
@@ -101,6 +118,6 @@ echo $failed`,
   );
   const seconds = (performance.now() - begun) / 1000;
   const { answered, refused, cut, silent } = await client.end();
-  const { attempts, thefts } = await askThief(lab);
+  const { attempts, thefts } = await askAll(lab);
   return { attempts, thefts, failedStarts, served: answered, refused, cut: cut + silent, seconds };
 }

@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync } from 'node:fs';
+import { closeSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { constant, native } from '../../src/native/index.js';
 import { programs } from '../bench/programs.js';
 import { Berthd, residentKiB } from '../support/berthd.js';
-import { openFds } from '../support/files.js';
+import { openFds, scratch } from '../support/files.js';
 import { inet } from '../support/holds.js';
-import { until } from '../support/processes.js';
+import { Child, until } from '../support/processes.js';
 import { requiresRoot } from '../support/requirements.js';
 import { closing, freePort, guardOf, outcome, randomLoopback, steal } from '../support/sockets.js';
 import { exchange, refusal, Talk } from '../support/talk.js';
@@ -229,6 +230,71 @@ describe('a peer that never reads its answer', () => {
     assert.equal(openFds().size, own);
     await served(daemon);
     assert.equal((await daemon.list()).length, 2);
+  });
+});
+
+/**
+ * Sends each path a descriptor that nobody else has then: a connection whose last close(2) lasts for a minute, as its peer
+ * takes nothing. To the control socket it comes with a request, behind one, and in an empty packet behind another.
+ */
+const lingering = `import array, os, socket, struct, sys
+def lingerer():
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(1)
+    connection = socket.create_connection(listener.getsockname())
+    connection.setblocking(False)
+    try:
+        while True:
+            connection.send(bytes(65536))
+    except BlockingIOError:
+        pass
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 60))
+    return listener, connection
+kept = []
+def send(path, kind, *packets):
+    peer = socket.socket(socket.AF_UNIX, kind)
+    peer.connect(path)
+    for data in packets[:-1]:
+        peer.send(data)
+    listener, connection = lingerer()
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [connection.fileno()]))
+    peer.sendmsg([packets[-1]], [rights])
+    connection.close()
+    kept.extend((listener, peer))
+control, portreserve = sys.argv[1:]
+send(portreserve, socket.SOCK_DGRAM, b'app')
+for packets in ((b'{"method":"List"}',), (b'{"method":"List"}', b'x'), (b'{"method":"List"}', b'', b''), (b'',)):
+    send(control, socket.SOCK_SEQPACKET, *packets)
+print('sent', flush=True)
+sys.stdin.read()
+`;
+
+describe('descriptors that are sent uninvited', () => {
+  it('keep nobody waiting, however long they take to be closed', async (t) => {
+    const socket = join(scratch(t), 'portreserve');
+    const script = join(scratch(t), 'lingering.py');
+    writeFileSync(script, lingering);
+    const daemon = await Berthd.start(t, { app }, { args: ['--portreserve-socket', socket] });
+    const fds = daemon.fds().size + guardOf;
+    await served(daemon);
+    process.kill(daemon.pid, 'SIGSTOP');
+    const peer = new Child(t, 'python3', [script, daemon.control, socket]);
+    try {
+      await peer.prints('out', /sent/);
+    } finally {
+      process.kill(daemon.pid, 'SIGCONT');
+    }
+    for (let round = 0; round < 10; round++) await served(daemon);
+    await until(
+      () => daemon.fds().size,
+      (now) => now === fds,
+      `descriptors, of ${fds}`,
+    );
+    assert.match(daemon.child.err, /1 datagram ignored, the last one because a name carries no descriptors/);
+    peer.closeInput();
+    await peer.gone;
   });
 });
 

@@ -10,6 +10,17 @@ export interface Struck {
   readonly call: number;
 }
 
+/** How many steps of each thing that has any; `all` takes minutes for each. */
+const wanted = process.env['LAB_STEPS'] ?? '10';
+
+/** Which of so many steps, each once and in order. */
+export function chooseSteps(steps: number, random: () => number): number[] {
+  const all = Array.from({ length: steps }, (_, index) => index + 1);
+  if (wanted === 'all') return all;
+  while (all.length > Number(wanted)) all.splice(Math.floor(random() * all.length), 1);
+  return all;
+}
+
 /** Strikes a process, by its number outside the lab, at the nth step of what `action` has it do. */
 export async function strike(
   pid: number,

@@ -5,13 +5,10 @@ import { inodesOf, reservation, reservations, seeded, statusOf } from './claims.
 import { withLab, type Lab, type LabOptions } from './lab.js';
 import { projectRoot } from './paths.js';
 import { labTest } from './requirements.js';
-import { strike } from './step.js';
+import { chooseSteps, strike } from './step.js';
 
 const program = '/usr/local/bin/on-command';
 const port = 7100;
-const everyStep = 'all';
-/** Of each call; `all` takes some minutes. */
-const wanted = process.env['LAB_STEPS'] ?? '10';
 const seed = Number(process.env['STORM_SEED'] ?? Date.now() % 1_000_000);
 /** In ms. A berthd that was killed serves again in a second; the machine may be busy. */
 const bound = 20_000;
@@ -69,14 +66,6 @@ const calls = [
   { call: 'datagram', before: [] },
 ] as const;
 
-/** Which of so many steps, each once and in order. */
-function choose(steps: number, random: () => number): number[] {
-  const all = Array.from({ length: steps }, (_, index) => index + 1);
-  if (wanted === everyStep) return all;
-  while (all.length > Number(wanted)) all.splice(Math.floor(random() * all.length), 1);
-  return all;
-}
-
 labTest('berthd may be killed at each step of a supervised call', async (t) => {
   await withLab(t, options, async (lab) => {
     const random = seeded(seed);
@@ -91,7 +80,7 @@ labTest('berthd may be killed at each step of a supervised call', async (t) => {
       assert.equal(struck, false);
       await running.does('close');
       const done: string[] = [];
-      for (const step of choose(seen, random)) {
+      for (const step of chooseSteps(seen, random)) {
         const what = `${call}, step ${step} (STORM_SEED=${seed})`;
         await settled(lab);
         await running.does(...before);

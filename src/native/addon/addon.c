@@ -7,6 +7,7 @@ NAPI_MODULE_INIT() {
     init_beside(env, exports);
     init_messages(env, exports);
     init_requests(env, exports);
+    init_discard(env, exports);
     init_states(env, exports);
     init_peers(env, exports);
     init_facts(env, exports);

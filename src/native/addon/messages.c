@@ -14,6 +14,9 @@
 #ifndef SCM_PIDFD
 #define SCM_PIDFD 0x04 /* Linux 6.5; Debian 12's headers are older */
 #endif
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76
+#endif
 
 union control {
     struct cmsghdr header;
@@ -117,23 +120,44 @@ static napi_value receive_message(napi_env env, napi_callback_info info) {
     return result;
 }
 
-/* receiveDatagram(fd): {data, truncated, pid, uid, gid, pidfd?}, or undefined when nothing is there. The pidfd is the
- * caller's; descriptors that the sender put in are closed. */
+/* Whether the next datagram of a socket with SO_PASSCRED, and without SO_PASSPIDFD, carries descriptors: there is room for the
+ * credentials, and for nothing else. -1 with errno. */
+static int is_laden(int fd) {
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct ucred))];
+    struct msghdr message = {.msg_control = control, .msg_controllen = sizeof control};
+    if (recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT) < 0)
+        return -1;
+    return (message.msg_flags & MSG_CTRUNC) != 0;
+}
+
+/* Before Linux 6.5 there is none. */
+static void pass_pidfd(int fd, int on) {
+    setsockopt(fd, SOL_SOCKET, SO_PASSPIDFD, &on, sizeof on);
+}
+
+/* receiveDatagram(fd): {data, truncated, pid, uid, gid, pidfd?}, undefined when nothing is there, or false when the next one
+ * carries descriptors, and is to be discarded. The pidfd is the caller's. */
 static napi_value receive_datagram(napi_env env, napi_callback_info info) {
     char buffer[MAX_DATAGRAM];
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int))];
     struct ucred sender = {.pid = 0, .uid = 65534, .gid = 65534};
     napi_value args[1], result, data;
-    int fd, fds[MAX_FDS], pidfd = -1;
+    int fd, pidfd = -1;
     if (!get_args(env, info, 1, args) || !get_int(env, args[0], &fd))
         return NULL;
+    int laden = is_laden(fd);
+    if (laden != 0)
+        return laden > 0 ? make_bool(env, false)
+                         : errno == EAGAIN ? make_undefined(env) : throw_errno(env, errno, "recvmsg");
     struct iovec space = {.iov_base = buffer, .iov_len = sizeof buffer};
     struct msghdr message = {
         .msg_iov = &space, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
     ssize_t received;
+    pass_pidfd(fd, 1);
     do
         received = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     while (received < 0 && errno == EINTR);
+    pass_pidfd(fd, 0);
     if (received < 0)
         return errno == EAGAIN ? make_undefined(env) : throw_errno(env, errno, "recvmsg");
     for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL; header = CMSG_NXTHDR(&message, header)) {
@@ -144,8 +168,6 @@ static napi_value receive_datagram(napi_env env, napi_callback_info info) {
         if (header->cmsg_type == SCM_PIDFD)
             memcpy(&pidfd, CMSG_DATA(header), sizeof pidfd);
     }
-    for (size_t count = take_fds(&message, fds); count > 0;)
-        close(fds[--count]);
     if (napi_create_object(env, &result) != napi_ok ||
         napi_create_buffer_copy(env, (size_t)received, buffer, NULL, &data) != napi_ok) {
         if (pidfd >= 0)

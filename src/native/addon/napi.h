@@ -65,6 +65,7 @@ void init_seccomp(napi_env env, napi_value exports);
 void init_look(napi_env env, napi_value exports);
 void init_messages(napi_env env, napi_value exports);
 void init_requests(napi_env env, napi_value exports);
+void init_discard(napi_env env, napi_value exports);
 void init_states(napi_env env, napi_value exports);
 void init_peers(napi_env env, napi_value exports);
 void init_processes(napi_env env, napi_value exports);

@@ -30,6 +30,7 @@ struct search {
     uint32_t count;
     int64_t *inodes; /* ascending */
     size_t length;
+    int left; /* descriptors to be looked at yet; less than 0 without an end */
 };
 
 static int compare(const void *a, const void *b) {
@@ -48,8 +49,10 @@ static void search_process(struct search *search, int proc, const char *pid) {
             close(fd);
         return;
     }
-    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+    for (struct dirent *entry; search->left != 0 && (entry = readdir(directory)) != NULL;) {
         long long inode;
+        if (search->left > 0)
+            search->left--;
         ssize_t length = readlinkat(fd, entry->d_name, target, sizeof target - 1);
         if (length <= 0)
             continue;
@@ -85,15 +88,16 @@ static bool get_inodes(napi_env env, napi_value list, struct search *search) {
     return true;
 }
 
-/* socketHolders(inodes, except): [pid, inode, pid, inode, ...], a pair for each descriptor of one of these sockets that a
- * process which we may look at (ptrace(2)) has, without those of the process `except`. Half of what it takes by way of node:fs, and no claim is served meanwhile. */
+/* socketHolders(inodes, except, most): [pid, inode, pid, inode, ...], a pair for each descriptor of one of these sockets that a
+ * process which we may look at (ptrace(2)) has, without those of the process `except`, of the first `most` (0: all). Half of what it takes by way of node:fs, and no claim is served meanwhile. */
 static napi_value socket_holders(napi_env env, napi_callback_info info) {
     struct search search = {.env = env};
-    napi_value args[2], result = NULL;
+    napi_value args[3], result = NULL;
     DIR *proc = NULL;
-    int except;
-    if (get_args(env, info, 2, args) && get_int(env, args[1], &except) && get_inodes(env, args[0], &search) &&
+    int except, most;
+    if (get_args(env, info, 3, args) && get_int(env, args[1], &except) && get_int(env, args[2], &most) && get_inodes(env, args[0], &search) &&
         napi_create_array(env, &search.found) == napi_ok) {
+        search.left = most > 0 ? most : -1;
         if ((proc = opendir("/proc")) == NULL) {
             result = throw_errno(env, errno, "opendir");
         } else {

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "discard.h"
 #include "napi.h"
 
 /* What the second number of acceptRequest() says of the request. */
@@ -51,21 +52,22 @@ static napi_value accept_request(napi_env env, napi_callback_info info) {
     return make_text(env, text, (size_t)received);
 }
 
-/* answerRequest(fd, data, fds, unread, other): sends the only answer and closes the connection, and `other`, if that is not
- * -1; false, with both open, when the peer has to read first. `unread` says that the request is still to be received: left
- * there, it would reset the connection (unix_release_sock in the kernel). */
+/* answerRequest(fd, data, fds, unread, trusted): sends the only answer and closes the connection; false, with the connection
+ * open, when the peer has to read first. `unread` says that the request is still to be received, which had no descriptors: left
+ * there, it would reset the connection (unix_release_sock in the kernel). What a trusted peer has sent besides is not looked
+ * for. */
 static napi_value answer_request(napi_env env, napi_callback_info info) {
-    int fds[MAX_FDS], fd, other;
-    bool unread;
+    int fds[MAX_FDS], fd;
+    bool unread, trusted;
     napi_value args[5];
     struct packet packet;
     char byte;
     if (!get_args(env, info, 5, args) || !get_int(env, args[0], &fd) ||
         !get_bytes(env, args[1], &packet.data, &packet.length) ||
-        !get_fds(env, args[2], fds, MAX_FDS, &packet.count) || !get_int(env, args[4], &other))
+        !get_fds(env, args[2], fds, MAX_FDS, &packet.count))
         return NULL;
-    if (napi_get_value_bool(env, args[3], &unread) != napi_ok)
-        return throw_type(env, "a boolean was expected");
+    if (napi_get_value_bool(env, args[3], &unread) != napi_ok || napi_get_value_bool(env, args[4], &trusted) != napi_ok)
+        return throw_type(env, "two booleans were expected");
     packet.fds = fds;
     /* First of all, because the peer waits. */
     int error = send_packet(fd, &packet, MSG_DONTWAIT) < 0 ? errno : 0;
@@ -73,9 +75,10 @@ static napi_value answer_request(napi_env env, napi_callback_info info) {
         recv(fd, &byte, 1, MSG_DONTWAIT);
     if (error != 0)
         return error == EAGAIN ? make_bool(env, false) : throw_errno(env, error, "sendmsg");
-    close(fd);
-    if (other >= 0)
-        close(other);
+    if (trusted)
+        close(fd);
+    else
+        close_connection(fd);
     return make_bool(env, true);
 }
 

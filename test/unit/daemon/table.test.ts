@@ -118,6 +118,20 @@ describe('Table.apply', () => {
     assert.deepEqual(openFds(), fds);
   });
 
+  it('looks once for who has them all', (t) => {
+    const made = table(t);
+    const blocker = table(t);
+    const taken = Array.from({ length: 5 }, () => spec('stream', inet(randomLoopback(), freePort())));
+    blocker.apply([reservation('blocker', taken)], none, idle);
+    const looks = t.mock.method(native, 'socketHolders');
+    made.apply([reservation('x', taken)], none, idle);
+    assert.ok(made.get('x')?.slots.every(({ error }) => error?.includes('EADDRINUSE')));
+    assert.deepEqual(
+      looks.mock.calls.map(({ arguments: [inodes] }) => inodes.length),
+      [5],
+    );
+  });
+
   it('tells why a socket is not held, holds the others, and holds it when that is over', (t) => {
     const made = table(t);
     const taken = inet(randomLoopback(), freePort());

@@ -114,27 +114,13 @@ describe('answerRequest', () => {
     const peer = call();
     native.send(peer, bytes('ask'), []);
     const { fd } = next();
-    assert.equal(native.answerRequest(fd, bytes('answer'), [peer], true, -1), true);
+    assert.equal(native.answerRequest(fd, bytes('answer'), [peer], true, false), true);
     assert.equal(openFds().has(fd), false);
     const packet = native.receive(peer, 1, 0);
     assert.equal(packet?.data.toString(), 'answer');
     packet.fds.forEach(closeSync);
     assert.equal(packet.fds.length, 1);
     assert.equal(native.receive(peer, 0, 0)?.data.length, 0);
-  });
-
-  it('closes another descriptor with the connection, and only with it', (t) => {
-    const { call, next } = listen(t);
-    const peer = call();
-    native.send(peer, bytes('ask'), []);
-    const fd = closing(t, next().fd);
-    const other = native.duplicate(peer);
-    while (native.send(fd, bytes('more'), []));
-    assert.equal(native.answerRequest(fd, bytes('answer'), [], true, other), false);
-    assert.ok(openFds().has(other));
-    while (native.receive(peer, 0, 0) !== undefined);
-    assert.equal(native.answerRequest(native.duplicate(fd), bytes('answer'), [], false, other), true);
-    assert.equal(openFds().has(other), false);
   });
 
   it('leaves a connection open whose peer has to read first, with the request received', (t) => {
@@ -144,7 +130,7 @@ describe('answerRequest', () => {
     const fd = closing(t, next().fd);
     let sent = 0;
     while (native.send(fd, bytes('more'), [])) sent++;
-    assert.equal(native.answerRequest(fd, bytes('answer'), [], true, -1), false);
+    assert.equal(native.answerRequest(fd, bytes('answer'), [], true, false), false);
     assert.equal(native.receive(fd, 0, 0), undefined);
     for (let left = sent; left > 0; left--) native.receive(peer, 0, 0);
     assert.equal(native.receive(peer, 0, 0), undefined);
@@ -157,7 +143,7 @@ describe('answerRequest', () => {
     const fd = closing(t, next().fd);
     native.shutdownRead(peer);
     assert.equal(
-      outcome(() => native.answerRequest(fd, bytes('answer'), [], true, -1)),
+      outcome(() => native.answerRequest(fd, bytes('answer'), [], true, false)),
       'EPIPE',
     );
     assert.ok(openFds().has(fd));

@@ -32,6 +32,14 @@ describe('commandOf', () => {
 });
 
 describe('processesWithSockets', () => {
+  it('looks at no more descriptors than it may', (t) => {
+    const fd = serve(t, 'datagram', inet(randomLoopback(), freePort()));
+    const inode = Number(/\d+/.exec(openFds().get(fd) ?? '')?.[0]);
+    assert.equal(processesWithSockets([inode], 0, 10_000_000).size, 1);
+    // The first one is of the first process in /proc, or of standard input of this one.
+    assert.equal(processesWithSockets([inode], 0, 1).size, 0);
+  });
+
   it('finds who has a socket open, each once', async (t) => {
     const fd = serve(t, 'datagram', inet(randomLoopback(), freePort()));
     const inode = Number(/\d+/.exec(openFds().get(fd) ?? '')?.[0]);
