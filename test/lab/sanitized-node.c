@@ -18,10 +18,10 @@ int main(int argc, char **argv)
 		return 1;
 	snprintf(preload, sizeof preload, HERE "libasan.so " HERE "sanitizer-reports.so %s", others == NULL ? "" : others);
 	setenv("LD_PRELOAD", preload, 1);
-	setenv("ASAN_OPTIONS", "log_path=/var/log/berth-sanitizers/early:exitcode=86", 1);
-	/* Node leaves much behind: whose it is, is judged from the report (test/sanitized-reports.sh). */
+	setenv("ASAN_OPTIONS", "exitcode=86", 1);
+	/* Node leaves much behind: whose it is, is judged from the report (test/sanitizers/judge.sh). */
 	setenv("LSAN_OPTIONS", "exitcode=0", 1);
-	setenv("UBSAN_OPTIONS", "print_stacktrace=1:log_path=/var/log/berth-sanitizers/early:exitcode=86", 1);
+	setenv("UBSAN_OPTIONS", "print_stacktrace=1:exitcode=86", 1);
 	snprintf(link, sizeof link, HERE "%s", name);
 	/* Called by its own name, it has none to keep. */
 	if (strcmp(name, "node") != 0)

@@ -14,7 +14,7 @@ const skip = isSanitized ? false : 'for a sanitized build: npm run test:sanitize
 async function judge(lab: Lab): Promise<{ readonly failed: boolean; readonly text: string }> {
   const { status, stdout } = await runCommand([
     'sh',
-    `${projectRoot}test/sanitized-reports.sh`,
+    `${projectRoot}test/sanitizers/judge.sh`,
     reportsOf(lab),
   ]);
   return { failed: status !== 0, text: stdout };

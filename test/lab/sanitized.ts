@@ -7,7 +7,7 @@ import { projectRoot } from './paths.js';
  */
 const reports = process.env['BERTH_SANITIZER_REPORTS'];
 
-/** Whether berth is a sanitized build, whose berth-claim is no static program: not every root has its libraries. */
+/** Whether berth is a sanitized build. */
 export const isSanitized = reports !== undefined;
 
 /** Node in the lab for whatever loads the addon. */
@@ -15,6 +15,15 @@ export const nodeForAddon = isSanitized ? '/usr/lib/berth/sanitizers/node' : '/u
 
 /** Where berth's programs find Node in the lab, for stage.sh. */
 export const stageEnvironment: NodeJS.ProcessEnv = isSanitized ? { NODE: nodeForAddon } : {};
+
+/**
+ * What a service with a root directory of its own needs, beyond what berth's drop-in brings: libraries for berth-claim,
+ * which is no static program then, /proc for LeakSanitizer, which MountAPIVFS= does not bring to a command with `+`, and
+ * the place for reports.
+ */
+export const rootedSettings: readonly string[] = isSanitized
+  ? ['BindReadOnlyPaths=/usr /lib -/lib64', 'BindPaths=/proc /var/log/berth-sanitizers']
+  : [];
 
 /** Where the reports of a lab are, as this machine sees it (start.sh). */
 export function reportsOf(lab: { readonly cgroup: string }): string {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# sanitized-reports.sh DIRECTORY: what the sanitizers found in berth, of all reports below DIRECTORY. Ends with 1 where
+# judge.sh DIRECTORY: what the sanitizers found in berth, of all reports below DIRECTORY. Ends with 1 where
 # there is anything. A leak is berth's where one of its functions is on the way to the allocation: Node, and whatever
 # other program of the machine had the runtime, keep much until they end, on purpose.
 set -eu
