@@ -24,7 +24,7 @@ cc -O2 -fPIC "-DREPORTS=\"$reports\"" -c -o build/reports.o test/sanitizers/repo
 cc -shared -o build/bin/sanitizer-reports.so build/reports.o
 export CFLAGS
 sh src/build/native.sh
-# What proves that a fault would be seen (test/lab/sanitized.test.ts).
+# What proves that a fault would be seen (unit/native/planted and lab/sanitized).
 planted="-std=gnu11 -D_GNU_SOURCE $CFLAGS -Wl,--wrap=sendmsg test/sanitizers/planted.c"
 # shellcheck disable=SC2086
 cc $planted '-DVERSION="planted"' -o build/bin/berth-claim.planted src/native/claim/*.c
@@ -48,12 +48,13 @@ files_of() {
 files=$(files_of "$@" | grep -v /lab/) || true
 labs=$(files_of "$@" | grep /lab/) || true
 
-# Node itself is not built so, and what loads a sanitized addon must have the runtime first. Leaks are judged below, by
-# whose they are: every program of the machine that a test runs has the runtime, too.
+# Node itself is not built so, and what loads a sanitized addon must have the runtime first. Leaks change no exit status
+# (nor does another fault then, unless it aborts), and are judged below, by whose they are: every program of the machine
+# that a test runs has the runtime, too.
 if [ -n "$files" ]; then
   (
     LD_PRELOAD="$(cc -print-file-name=libasan.so) $copy/build/bin/sanitizer-reports.so"
-    ASAN_OPTIONS=exitcode=86
+    ASAN_OPTIONS=abort_on_error=1
     LSAN_OPTIONS=exitcode=0
     UBSAN_OPTIONS=print_stacktrace=1:exitcode=86
     export LD_PRELOAD ASAN_OPTIONS LSAN_OPTIONS UBSAN_OPTIONS

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { withLab } from './lab.js';
 import { labTest } from './requirements.js';
-import { isSanitized } from './sanitized.js';
 import { names, Storm, stormLab } from './storm.js';
 import type { Service } from './storm.js';
 
@@ -65,12 +64,6 @@ function failCall(name: Service, errno: string, n: number): Fault {
  * run on below the one that counts.
  */
 const claimCalls = 45;
-
-/**
- * Before them come the loader's and ASan's own, of a sanitized build: 200 or so. Some of them count too, lest there be
- * fewer elsewhere.
- */
-const callsBefore = isSanitized ? 190 : 0;
 
 function killClaim(name: Service, n: number): Fault {
   return {
@@ -176,7 +169,7 @@ function faults(round: number, random: (limit: number) => number): Fault[] {
     ...names.flatMap((name) => [
       killBerthd(name, 'restart', step),
       failCall(name, errno(), 1 + random(20)),
-      killClaim(name, callsBefore + 1 + (round % claimCalls)),
+      killClaim(name, 1 + (round % claimCalls)),
     ]),
     killBerthd(service(), 'stop', step),
     killBerthd(service(), 'reload', step),
