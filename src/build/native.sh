@@ -52,7 +52,7 @@ fi
 
 # What the tests, the benchmark and the demonstration run: one program a file, static for units with a root directory of
 # their own.
-for file in $(find test -name '*.c' ! -path 'test/fuzz/*' ! -path '*/preload/*'); do
+for file in $(find test -name '*.c' ! -path 'test/fuzz/*' ! -path '*/preload/*' ! -path 'test/sanitizers/*'); do
   program=build/bin/$(basename "$file" .c)
   if newer "$program" "$file" $claim/filter.*; then
     # shellcheck disable=SC2086

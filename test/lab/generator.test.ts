@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spread } from '../bench/statistics.js';
 import { withLab, type Lab } from './lab.js';
 import { labTest } from './requirements.js';
+import { isSanitized, rootedSettings } from './sanitized.js';
 
 /** A service that tells in the journal which descriptors it got. */
 function teller(lines = '', type = 'exec'): string {
@@ -15,11 +16,21 @@ function reservation(port: number, rest = ''): string {
   return `[Socket]\nListenStream=${port}\nListenDatagram=${port}\n\n[Reservation]\n${rest}\n`;
 }
 
+/** What a generator says goes to the kernel's log, and from there to the console at its own time. */
+async function assertSaid(lab: Lab, pattern: RegExp): Promise<void> {
+  await lab.until(`${pattern}`, () => Promise.resolve(pattern.test(lab.console) || undefined));
+}
+
 const dropIn = (unit: string) => `/run/systemd/generator/${unit}.d/50-berth.conf`;
 
 labTest('gives each unit at boot what its reservation needs, without an ordering cycle', async (t) => {
   const early = '[Unit]\nDefaultDependencies=no\nBefore=sockets.target sysinit.target\n';
-  const jail = 'RootDirectory=/srv/jail\nMountAPIVFS=yes\nBindReadOnlyPaths=/usr /bin /lib -/lib64\n';
+  const jail = [
+    'RootDirectory=/srv/jail',
+    'MountAPIVFS=yes',
+    'BindReadOnlyPaths=/usr /bin /lib -/lib64',
+    ...rootedSettings,
+  ].join('\n');
   await withLab(
     t,
     {
@@ -138,7 +149,7 @@ labTest('costs a daemon-reload next to nothing while nothing changes', async (t)
     const own = seconds.reduce((sum, each) => sum + each * 10, 0);
     t.diagnostic(`berth-generator itself, with a kept answer: ${own.toFixed(2)} ms of processor time`);
     assert.equal(await lab.text('ls /root/out'), 'a.service.d');
-    assert.ok(own < 5, `${own} ms`);
+    assert.ok(own < (isSanitized ? 50 : 5), `${own} ms`);
   });
 });
 
@@ -150,7 +161,7 @@ labTest('boots to the end without Node, and leaves the units as they are', async
     await lab.waitForUnit('multi-user.target', 'active');
     await lab.waitForJournal(/: 0 of nobody$/, { unit: 'plain.service' });
     assert.equal(await lab.text('ls /run/systemd/generator | grep -c berth; true'), '0');
-    assert.match(lab.console, /berth-generator\[\d+\]: .*is Node installed\?/);
+    await assertSaid(lab, /berth-generator\[\d+\]: .*is Node installed\?/);
   });
 });
 
@@ -177,7 +188,7 @@ labTest('writes no half drop-in into a full /run, and says so', async (t) => {
     await lab.run('cat /dev/zero >/root/small/fill', { allowFail: true });
     await lab.run([generator, '/root/small']);
     assert.equal(await lab.text('find /root/small -type f ! -name fill'), '');
-    assert.match(lab.console, /berth-generator\[\d+\]: cannot write .*: No space left on device/);
+    await assertSaid(lab, /berth-generator\[\d+\]: cannot write .*: No space left on device/);
   });
 });
 
@@ -188,7 +199,7 @@ labTest('takes the drop-ins back when Node goes: nobody would answer the claims'
     await lab.run('chmod 644 "$(readlink -f /usr/bin/node)"');
     await lab.systemctl('daemon-reload');
     assert.equal(await lab.text('ls /run/systemd/generator | grep -c plain; true'), '0');
-    assert.match(lab.console, /berth-generator\[\d+\]: .*is Node installed\?/);
+    await assertSaid(lab, /berth-generator\[\d+\]: .*is Node installed\?/);
   });
 });
 

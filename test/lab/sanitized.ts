@@ -3,16 +3,32 @@ import { projectRoot } from './paths.js';
 
 /**
  * For test/sanitized.sh, which sets it: the directory for what the sanitizers find in the labs, whose berth is then a
- * sanitized build. All labs have it at /var/log/berth-sanitizers (start.sh).
+ * sanitized build. Each lab has one in it, at /var/log/berth-sanitizers (start.sh).
  */
 const reports = process.env['BERTH_SANITIZER_REPORTS'];
 
-/** Whether berth is a sanitized build, whose berth-claim is no static program: not every root has its libraries. */
+/** Whether berth is a sanitized build. */
 export const isSanitized = reports !== undefined;
 
+/** Node in the lab for whatever loads the addon. */
+export const nodeForAddon = isSanitized ? '/usr/lib/berth/sanitizers/node' : '/usr/bin/node';
+
 /** Where berth's programs find Node in the lab, for stage.sh. */
-export const stageEnvironment: NodeJS.ProcessEnv =
-  reports === undefined ? {} : { NODE: '/usr/lib/berth/sanitizers/node' };
+export const stageEnvironment: NodeJS.ProcessEnv = isSanitized ? { NODE: nodeForAddon } : {};
+
+/**
+ * What a service with a root directory of its own needs, beyond what berth's drop-in brings: libraries for berth-claim,
+ * which is no static program then, /proc for LeakSanitizer, which MountAPIVFS= does not bring to a command with `+`, and
+ * the place for reports.
+ */
+export const rootedSettings: readonly string[] = isSanitized
+  ? ['BindReadOnlyPaths=/usr /lib -/lib64', 'BindPaths=/proc /var/log/berth-sanitizers']
+  : [];
+
+/** Where the reports of a lab are, as this machine sees it (start.sh). */
+export function reportsOf(lab: { readonly cgroup: string }): string {
+  return `${reports ?? ''}/${lab.cgroup}`;
+}
 
 /**
  * What the runtime of the sanitizers needs of berthd's sandbox beyond what berthd itself does: a place for its reports,
@@ -27,7 +43,7 @@ const install = `set -e
 at=$1/usr/lib/berth/sanitizers
 mkdir -p "$at" "$1/var/log/berth-sanitizers" "$1/etc/systemd/system/berth.service.d"
 install -m 755 build/bin/sanitized-node "$at/node"
-install -m 644 test/sanitizers.supp "$at/suppressions"
+install -m 755 build/bin/sanitizer-reports.so "$at/"
 ln -sf /usr/bin/node "$at/berthd"
 ln -sf /usr/bin/node "$at/berth"
 for library in libasan.so libubsan.so; do

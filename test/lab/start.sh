@@ -32,8 +32,13 @@ echo held
 read -r _
 echo $$ >"$lab/cgroup/$cgroup/cgroup.procs"
 
-# What a sanitized build finds outlives the lab.
-reports=${BERTH_SANITIZER_REPORTS:+--bind=$BERTH_SANITIZER_REPORTS:/var/log/berth-sanitizers}
+# What a sanitized build finds outlives the lab, in a directory of its own.
+reports=${BERTH_SANITIZER_REPORTS:+$BERTH_SANITIZER_REPORTS/$cgroup}
+if [ -n "$reports" ]; then
+  mkdir -p "$reports"
+  chmod 1777 "$reports"
+  reports=--bind=$reports:/var/log/berth-sanitizers
+fi
 # Without nspawn's own seccomp filter the services meet the system calls that they would meet on a machine.
 env -i PATH="$PATH" SYSTEMD_SECCOMP=0 SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn \
   --quiet --directory=$lab/tree --machine="$machine" --register=no --keep-unit --settings=no --private-network --capability=CAP_SYS_RESOURCE \

@@ -4,6 +4,7 @@ import type { TestContext } from 'node:test';
 import { reservation, reservations } from './claims.js';
 import { withLab, type Lab } from './lab.js';
 import { labTest } from './requirements.js';
+import { nodeForAddon } from './sanitized.js';
 
 interface Process {
   readonly pid: number;
@@ -50,7 +51,7 @@ async function tell(lab: Lab, port: string, user?: string): Promise<{ first: str
 /** A service that runs a line of JavaScript with the addon as `n` and its constants as `c`. */
 function service(script: string): string {
   const prelude = `const n=require('/usr/lib/berth/berth.node'),c=n.constants;`;
-  return `[Service]\nType=exec\nUser=nobody\nAmbientCapabilities=CAP_NET_BIND_SERVICE\nExecStart=/usr/bin/node -e "${prelude}${script};setInterval(()=>0,1e6)"\n`;
+  return `[Service]\nType=exec\nUser=nobody\nAmbientCapabilities=CAP_NET_BIND_SERVICE\nExecStart=${nodeForAddon} -e "${prelude}${script};setInterval(()=>0,1e6)"\n`;
 }
 
 const listener = service(`require('net').createServer().listen(7101)`);
