@@ -109,7 +109,7 @@ export class Daemon {
     try {
       const recovered = recover(vault?.passed ?? []);
       left = readLeft(recovered.memory);
-      this.#table.restore(recovered.stored, left.released);
+      this.#table.restore(recovered, left.released);
       if (recovered.programs !== undefined) this.#programs.restore(recovered.programs);
     } catch (error) {
       // Better to begin anew than to hold what nobody can be handed.
@@ -200,7 +200,7 @@ export class Daemon {
     this.#idleness.close();
     if (this.#saveTimer !== undefined) this.#save();
     clearInterval(this.#watchdogTimer);
-    this.#claims.forget(() => false);
+    this.#claims.close();
     this.#programs.close();
     if (this.#vault === undefined) this.#table.apply([], new Set(), () => false);
   }
@@ -229,6 +229,7 @@ export class Daemon {
 
   #configure(): { mistakes: string[] } {
     const { configuration, log } = this.#options;
+    this.#claims.finishRecovery();
     this.#readStamp = this.#stampOfFiles();
     const loaded = configuration.load();
     const mistakes = loaded.mistakes.map(formatMistake);

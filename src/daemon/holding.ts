@@ -12,12 +12,12 @@ const maxDiagnoses = 20;
 
 /**
  * Tries to hold what is not held yet of these, also beside sockets that stand in for them. What cannot be held has its error
- * afterwards. `entries` are all that there are.
+ * afterwards. `entries` gives all that there are.
  */
 export function holdSlots(
   slots: Iterable<Slot>,
   standIns: readonly StandIn[],
-  entries: ReadonlyMap<string, Entry>,
+  entries: () => Iterable<Entry>,
 ): void {
   const places = new Map<string, HeldSocket[]>();
   for (const { socket } of standIns) append(places, placeOf(socket.request), socket);
@@ -45,9 +45,9 @@ export function holdSlots(
 /** Another reservation of ours may be what is in the way: `631` and `127.0.0.1:631` overlap. */
 function holderOf(
   request: HoldRequest,
-  entries: ReadonlyMap<string, Entry>,
+  entries: () => Iterable<Entry>,
 ): { pid?: number; description: string } | undefined {
-  const ours = [...entries.values()].find(({ slots }) =>
+  const ours = [...entries()].find(({ slots }) =>
     slots.some(({ socket }) => socket !== undefined && overlaps(socket.request, request)),
   );
   if (ours !== undefined) return { description: `reservation '${ours.reservation.name}'` };

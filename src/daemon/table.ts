@@ -15,34 +15,65 @@ import { holdSlots } from './holding.js';
 import { append } from './lists.js';
 import { overlaps, placeOf } from './overlap.js';
 import { restoreEntries, restoreStandIns } from './restored.js';
-import type { Stored } from './stored.js';
+import type { Recovered, Stored } from './stored.js';
+import { Unread } from './unread.js';
+import type { EntryPage, PackedReservation } from './vault-entry.js';
 
 export type { Entry, Slot } from './entry.js';
 
 /** Whoever changes FileDescriptorName= more often than that between two starts has to stop the unit once. */
 const maxFormerNames = 16;
 
+type Restorable = Pick<Recovered, 'stored'> & Partial<Pick<Recovered, 'pages'>>;
+
 /**
  * Everything that berthd holds. Sockets are opened and closed here only, and whatever happens, one that is still wanted
  * stays bound.
  */
 export class Table {
+  /** By name, in the order of the names once there is nothing unread. */
   #entries = new Map<string, Entry>();
+  #unread: Unread | undefined;
+  #pages: readonly EntryPage[] = [];
+  #restored = 0;
   #released = new Set<Slot>();
   #standIns: readonly StandIn[] = [];
 
   get(name: string): Entry | undefined {
-    return this.#entries.get(name);
+    const known = this.#entries.get(name);
+    if (known !== undefined) return known;
+    const packed = this.#unread?.take(name);
+    return packed && this.#unpack(packed);
   }
 
   /** All reservations, by name. */
   entries(): IterableIterator<Entry> {
-    return this.#entries.values();
+    return this.#all().values();
+  }
+
+  /** What came out of the vault as it was there; the sockets are in the entries. */
+  get pages(): readonly EntryPage[] {
+    return this.#pages;
+  }
+
+  #unpack(packed: PackedReservation): Entry {
+    const entry = new PackedEntry(packed, this.#restored);
+    this.#entries.set(packed.name, entry);
+    return entry;
+  }
+
+  #all(): Map<string, Entry> {
+    if (this.#unread !== undefined) {
+      for (const packed of this.#unread.takeAll()) this.#unpack(packed);
+      this.#entries = new Map([...this.#entries].sort(([a], [b]) => (a < b ? -1 : 1)));
+      this.#unread = undefined;
+    }
+    return this.#entries;
   }
 
   /** Read one after the other, and only as far as somebody does. */
   *reservations(): IterableIterator<Reservation> {
-    for (const { reservation } of this.#entries.values()) yield reservation;
+    for (const { reservation } of this.entries()) yield reservation;
   }
 
   /** Those of which anything could be amiss: what is as it came out of the vault is held. */
@@ -52,7 +83,7 @@ export class Table {
 
   /** Each socket once. */
   slots(): IterableIterator<Slot> {
-    return slotsIn(this.#entries.values());
+    return slotsIn(this.entries());
   }
 
   get released(): ReadonlySet<Slot> {
@@ -66,14 +97,15 @@ export class Table {
 
   /** All that is held and was made for a reservation of this name. */
   socketsOf(name: string): HeldSocket[] {
-    const slots = this.#entries.get(name)?.slots ?? [];
+    const slots = this.get(name)?.slots ?? [];
     const left = this.#standIns.filter(({ reservation }) => reservation.name === name);
     return [...slots.flatMap(({ socket }) => socket ?? []), ...left.map(({ socket }) => socket)];
   }
 
   /** How many sockets are wanted, how many of them are held, and how many more are released. */
   count(): { wanted: number; held: number; released: number } {
-    const count = { wanted: 0, held: 0, released: 0 };
+    const unread = this.#unread?.sockets ?? 0;
+    const count = { wanted: unread, held: unread, released: 0 };
     const opened: Entry[] = [];
     for (const entry of this.#entries.values()) {
       if (entry.packed === undefined) opened.push(entry);
@@ -93,15 +125,19 @@ export class Table {
   }
 
   get size(): number {
-    return this.#entries.size;
+    return this.#entries.size + (this.#unread?.size ?? 0);
   }
 
   /**
    * Begins with what an earlier berthd held, and with the reservations of which it had released sockets: the others that
    * they have. Takes the descriptors over.
    */
-  restore(stored: readonly Stored[], released: readonly Reservation[] = []): void {
-    this.#entries = restoreEntries(stored, released);
+  restore({ stored, pages = [] }: Restorable, released: readonly Reservation[] = []): void {
+    this.#pages = pages;
+    this.#restored = Date.now();
+    this.#unread = new Unread(pages);
+    const others = released.flatMap(({ name }) => this.#unread?.take(name) ?? []);
+    this.#entries = restoreEntries([...stored, ...others], released);
     this.#standIns = restoreStandIns(stored);
     this.#findReleased();
   }
@@ -113,8 +149,8 @@ export class Table {
 
   /** What is held, to be stored. The descriptors stay the table's. */
   stored(): Stored[] {
-    const entries = [...this.#entries.values()].map((entry) => {
-      if (entry instanceof PackedEntry && entry.stored !== undefined) return entry.stored;
+    const entries = [...this.entries()].map((entry) => {
+      if (entry instanceof PackedEntry && entry.packed !== undefined) return entry.packed;
       const { reservation, slots, formerNames } = entry;
       const held = slots.flatMap(({ socket }, index) => {
         return socket === undefined ? [] : [{ spec: specOf(reservation, index, socket.request), socket }];
@@ -163,7 +199,7 @@ export class Table {
     inUse: (name: string) => boolean,
   ): void {
     const known = new Set(reservations.map(({ name }) => name));
-    const kept = [...this.#entries.values()]
+    const kept = [...this.entries()]
       .map((entry) => entry.reservation)
       .filter(({ name }) => keep.has(name) && !known.has(name));
     // With ReusePort= there can be several of one key.
@@ -189,8 +225,9 @@ export class Table {
         return [reservation.name, { reservation, slots, changed: Date.now(), formerNames }];
       }),
     );
-    const before = this.#entries;
+    const before = this.#all();
     this.#entries = next;
+    this.#pages = [];
     this.#findReleased();
     this.#standIns = [...pool.values()].flat();
     this.hold();
@@ -203,7 +240,7 @@ export class Table {
   /** Those of the entries first: where a stand-in has the same key, what is wanted keeps its own socket. */
   *#held(): IterableIterator<StandIn> {
     const shared = new Set<HeldSocket>();
-    for (const { reservation, slots } of this.#entries.values()) {
+    for (const { reservation, slots } of this.entries()) {
       for (const { socket } of slots) {
         if (socket === undefined || shared.has(socket)) continue;
         if (reservation.legacy === true) shared.add(socket);
@@ -217,7 +254,7 @@ export class Table {
   #namesBefore(wanted: readonly Reservation[]): Map<string, string[]> {
     const current = new Set(wanted.map(({ unit, fdName }) => `${unit} ${fdName}`));
     const found = new Map<string, Set<string>>();
-    for (const { reservation, formerNames } of this.#entries.values()) {
+    for (const { reservation, formerNames } of this.entries()) {
       const { unit, handoff, fdName } = reservation;
       for (const name of handoff === 'store' ? [...formerNames, fdName] : formerNames) {
         if (current.has(`${unit} ${name}`)) continue;
@@ -233,7 +270,7 @@ export class Table {
    * when nothing is left that they stand in for. What cannot be held has its error afterwards.
    */
   hold(slots: Iterable<Slot> = slotsIn(this.opened())): void {
-    holdSlots(slots, this.#standIns, this.#entries);
+    holdSlots(slots, this.#standIns, () => this.entries());
     this.#dismiss();
   }
 

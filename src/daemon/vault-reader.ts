@@ -3,9 +3,9 @@ import type { SocketOptions } from '../model/reservation.js';
 import { constant, maxFdsPerMessage, native } from '../native/index.js';
 import type { ProgramState } from './program.js';
 import type { Recovered, Stored, StoredPrograms } from './stored.js';
-import { EntryPage, PackedReservation, type Whole } from './vault-entry.js';
+import { EntryPage, type Whole } from './vault-entry.js';
+import { parseVersion1, parseVersion2 } from './vault-older.js';
 import { formatVersion, textOf, type VaultHeader, type VaultPacket } from './vault-packets.js';
-import { parseVersion1 } from './vault-version1.js';
 
 /** Undefined, with nothing kept, when a packet is missing. */
 export function readVault(vault: number): Recovered | undefined {
@@ -33,10 +33,17 @@ function parse(data: Buffer): VaultPacket | undefined {
   try {
     const first = text.toString('utf8', 0, end < 0 ? text.length : end);
     const header = JSON.parse(first) as Omit<VaultHeader, 'berthVault'> & { readonly berthVault: unknown };
-    if (header.berthVault === 1) return parseVersion1(header);
-    return header.berthVault === formatVersion
-      ? { ...header, lines: text.subarray(end < 0 ? text.length : end + 1) }
-      : undefined;
+    const lines = text.subarray(end < 0 ? text.length : end + 1);
+    switch (header.berthVault) {
+      case 1:
+        return parseVersion1(header);
+      case 2:
+        return parseVersion2(header, lines);
+      case formatVersion:
+        return { ...header, lines };
+      default:
+        return undefined;
+    }
   } catch {
     return undefined;
   }
@@ -45,6 +52,7 @@ function parse(data: Buffer): VaultPacket | undefined {
 /** What comes out of the packets, one after the other. */
 class Contents {
   readonly #stored: Stored[] = [];
+  readonly #pages: EntryPage[] = [];
   /** By name, or by number and name for stand-ins: those that more of may come. A name has no blank. */
   readonly #wholes = new Map<string, Whole>();
   readonly #options = new Map<string, SocketOptions>();
@@ -53,12 +61,10 @@ class Contents {
   readonly #surplus: number[] = [];
 
   add(packet: VaultPacket, fds: readonly number[]): void {
-    const { names, plain, lines, memory = '', programs } = packet;
+    const { entries, plain, lines, memory = '', programs } = packet;
     const page = new EntryPage(packet, lines, fds, (text) => this.#parseOptions(text));
-    for (const index of names.keys()) {
-      if (plain) this.#stored.push(new PackedReservation(page, index));
-      else this.#addPart(page.read(index));
-    }
+    if (plain) this.#pages.push(page);
+    else for (let index = 0; index < entries; index++) this.#addPart(page.read(index));
     if (programs !== undefined) this.#addPrograms(programs, fds);
     this.#memory += memory;
   }
@@ -67,7 +73,7 @@ class Contents {
   all(): Recovered {
     this.#surplus.forEach(closeSync);
     const memory = this.#memory === '' ? undefined : this.#memory;
-    return { stored: this.#stored, memory, programs: this.#programs };
+    return { stored: this.#stored, pages: this.#pages, memory, programs: this.#programs };
   }
 
   /** Thousands have the same ones, and then share them. */

@@ -3,7 +3,13 @@ import { BerthError } from '../model/errors.js';
 import type { Reservation, SocketSpec } from '../model/reservation.js';
 import { constant, maxFdsPerMessage, native } from '../native/index.js';
 import { descriptorsOf, type Stored, type StoredPrograms } from './stored.js';
-import { formatVersion, summed, type VaultEntry, type VaultHeader } from './vault-packets.js';
+import {
+  formatVersion,
+  summed,
+  type EntryColumns,
+  type VaultEntry,
+  type VaultHeader,
+} from './vault-packets.js';
 
 /** A socket, its guard, and both ends of RearKeep. */
 const maxFdsOfSocket = 4;
@@ -53,13 +59,26 @@ class Packet {
 
   toString(index: number, total: number): string {
     const { names, sockets, counts: fds, plain, options, optionsOf, more } = this;
-    const entries = { names, sockets, fds, plain, options, optionsOf };
-    const header: VaultHeader = { berthVault: formatVersion, index, total, ...entries, ...more };
-    return [JSON.stringify(header), ...this.lines].join('\n');
+    const [first, last] = [names[0], names.at(-1)];
+    const header: VaultHeader = {
+      berthVault: formatVersion,
+      index,
+      total,
+      entries: names.length,
+      sockets: sockets.reduce((sum, count) => sum + count, 0),
+      plain,
+      ...(plain && first !== undefined && last !== undefined ? { first, last } : {}),
+      ...more,
+    };
+    const columns: EntryColumns = { names, sockets, fds, options, optionsOf };
+    return [JSON.stringify(header), JSON.stringify(columns), ...this.lines].join('\n');
   }
 }
 
-/** Returns the end of a socket pair whose queue has all of it. The other end is closed: nobody can add to it. */
+/**
+ * Returns the end of a socket pair whose queue has all of it. The other end is closed: nobody can add to it. The
+ * reservations are in the order of their names, what stands in comes behind them.
+ */
 export function fillVault(
   reservations: readonly Stored[],
   memory = '',

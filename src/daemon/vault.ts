@@ -70,7 +70,7 @@ export function recover(passed: readonly PassedFd[]): Recovered {
       if (found !== undefined) return found;
     }
     if (newestFirst.length > 0) throw new BerthError('Failed', 'no vault that was stored is complete');
-    return { stored: [], memory: undefined, programs: undefined };
+    return { stored: [], pages: [], memory: undefined, programs: undefined };
   } finally {
     for (const { fd } of newestFirst) closeSync(fd);
   }

@@ -215,9 +215,11 @@ describe('a released socket', () => {
     made.release([first]);
     const next = table(t);
     next.restore(
-      made
-        .stored()
-        .map(({ reservation, fds }) => ({ reservation, fds: fds.map((fd) => native.duplicate(fd)) })),
+      {
+        stored: made
+          .stored()
+          .map(({ reservation, fds }) => ({ reservation, fds: fds.map((fd) => native.duplicate(fd)) })),
+      },
       [x],
     );
     assert.deepEqual(next.count(), { wanted: 3, held: 3, released: 1 });
@@ -253,11 +255,11 @@ describe("reservations of portreserve's files", () => {
     assert.equal(inodes(made, 'b')[1], inode);
     made.apply([a, b], none, idle);
     const next = table(t);
-    next.restore(
-      made
+    next.restore({
+      stored: made
         .stored()
         .map(({ reservation, fds }) => ({ reservation, fds: fds.map((fd) => native.duplicate(fd)) })),
-    );
+    });
     assert.deepEqual(next.count(), { wanted: 2, held: 2, released: 0 });
     assert.equal(openFds().size, before + 4);
     assert.equal(next.get('a')?.slots[0], next.get('b')?.slots[1]);
@@ -291,9 +293,11 @@ describe('former names', () => {
     made.apply([store('a', 'one'), store('b', 'other', 'y.service')], none, idle);
     made.apply([store('a', 'two'), store('b', 'another', 'y.service')], none, idle);
     const next = table(t);
-    next.restore(
-      made.stored().map((stored) => ({ ...stored, fds: stored.fds.map((fd) => native.duplicate(fd)) })),
-    );
+    next.restore({
+      stored: made
+        .stored()
+        .map((stored) => ({ ...stored, fds: stored.fds.map((fd) => native.duplicate(fd)) })),
+    });
     assert.deepEqual([names(next), names(next, 'b')], [['one'], ['other']]);
   });
 
@@ -347,9 +351,11 @@ describe('a socket that stands in', () => {
     made.apply([wide(at)], none, idle);
 
     const next = table(t);
-    next.restore(
-      made.stored().map((stored) => ({ ...stored, fds: stored.fds.map((fd) => native.duplicate(fd)) })),
-    );
+    next.restore({
+      stored: made
+        .stored()
+        .map((stored) => ({ ...stored, fds: stored.fds.map((fd) => native.duplicate(fd)) })),
+    });
     assert.deepEqual(inodesOf(next.standIns), before);
     for (const each of [made, next]) {
       each.apply([narrow], none, idle);

@@ -5,6 +5,7 @@ import { crc32 } from 'node:zlib';
 import type { SocketSpec } from '../../../src/model/reservation.js';
 import { Rears } from '../../../src/daemon/rears.js';
 import { Table } from '../../../src/daemon/table.js';
+import { Unread } from '../../../src/daemon/unread.js';
 import { isVault, recover, Vault, type Stored } from '../../../src/daemon/vault.js';
 import { constant, native } from '../../../src/native/index.js';
 import type { FdStore } from '../../../src/systemd/fd-store.js';
@@ -69,13 +70,21 @@ function inodes(all: readonly Stored[]): number[][] {
   return all.map(({ fds }) => fds.map((fd) => native.inode(fd)));
 }
 
+/** Everything in it, in the order of the names, also what nobody has to read yet; what stands in comes last. */
+function recoverAll(passed: readonly PassedFd[]): { stored: Stored[]; memory: string | undefined } {
+  const { stored, pages, memory } = recover(passed);
+  const rank = ({ reservation, standsIn = false }: Stored) => `${String(standsIn)} ${reservation.name}`;
+  const read = [...stored, ...new Unread(pages).takeAll()];
+  return { stored: read.sort((a, b) => (rank(a) < rank(b) ? -1 : 1)), memory };
+}
+
 describe('the vault', () => {
   it('gives back every reservation with the same kernel sockets, in as many packets as it takes', (t) => {
     const before = openFds().size;
     const store = manager(t);
-    const saved = [stored('one', 1), stored('many', 600), stored('none', 0), stored('more', 252)];
+    const saved = [stored('few', 1), stored('many', 600), stored('more', 252), stored('none', 0)];
     new Vault(store, []).save(saved, 'memory', undefined);
-    const { stored: found, memory } = recover(store.pass());
+    const { stored: found, memory } = recoverAll(store.pass());
     assert.equal(memory, 'memory');
     const held = saved.filter(({ fds }) => fds.length > 0);
     assert.deepEqual(
@@ -93,7 +102,7 @@ describe('the vault', () => {
     const standIn = (name: string, sockets: number): Stored => ({ ...stored(name, sockets), standsIn: true });
     const saved = [stored('a', 2), standIn('a', 1), standIn('a', 300), standIn('b', 1)];
     new Vault(store, []).save(saved, undefined, undefined);
-    const { stored: found } = recover(store.pass());
+    const { stored: found } = recoverAll(store.pass());
     assert.deepEqual(
       found.map(({ reservation: { name }, fds, standsIn }) => [name, fds.length, standsIn ?? false]),
       [
@@ -112,7 +121,7 @@ describe('the vault', () => {
     const store = manager(t);
     const saved = [{ ...stored('a', 300), formerNames: ['x', 'y'] }, stored('b', 1)];
     new Vault(store, []).save(saved, undefined, undefined);
-    const { stored: found } = recover(store.pass());
+    const { stored: found } = recoverAll(store.pass());
     assert.deepEqual(
       found.map(({ formerNames }) => formerNames),
       [['x', 'y'], undefined],
@@ -123,14 +132,14 @@ describe('the vault', () => {
 
   it('keeps the guards with the sockets that they are for', (t) => {
     const store = manager(t);
-    const saved = [stored('one', 3), stored('many', 600)].map((each, which) => ({
+    const saved = [stored('few', 3), stored('many', 600)].map((each, which) => ({
       ...each,
       guards: each.fds.map((_, index) =>
         (index + which) % 2 === 1 ? openSocket('stream', 'inet') : undefined,
       ),
     }));
     new Vault(store, []).save(saved, undefined, undefined);
-    const { stored: found } = recover(store.pass());
+    const { stored: found } = recoverAll(store.pass());
     const guardsOf = ({ guards = [] }: Stored) =>
       guards.map((fd) => (fd === undefined ? undefined : native.inode(fd)));
     assert.deepEqual(inodes(found), inodes(saved));
@@ -142,7 +151,7 @@ describe('the vault', () => {
   it('keeps the ends of the queues behind a socket with it, and what is in them at any time', (t) => {
     const before = openFds().size;
     const store = manager(t);
-    const saved = [stored('one', 3), stored('many', 600)].map((each, which) => ({
+    const saved = [stored('few', 3), stored('many', 600)].map((each, which) => ({
       ...each,
       guards: each.fds.map((_, index) => (index % 3 === 1 ? openSocket('stream', 'inet') : undefined)),
       rears: each.fds.map((_, index) =>
@@ -156,7 +165,7 @@ describe('the vault', () => {
     rears.add(added);
     rears.close();
     closeAll(saved.map((each, which) => (which === 0 ? { ...each, rears: [] } : each)));
-    const { stored: found } = recover(store.pass());
+    const { stored: found } = recoverAll(store.pass());
     const places = ({ rears: all = [] }: Stored) => all.map((ends) => ends !== undefined);
     assert.deepEqual(found.map(places), saved.map(places));
     const again = new Rears(found[0]?.rears?.[1]);
@@ -174,7 +183,7 @@ describe('the vault', () => {
     const saved = [stored('a', 3)];
     new Vault(store, []).save(saved, undefined, undefined);
     for (let reading = 0; reading < 3; reading++) {
-      const { stored: found } = recover(store.pass());
+      const { stored: found } = recoverAll(store.pass());
       assert.deepEqual(inodes(found), inodes(saved));
       closeAll(found);
     }
@@ -208,7 +217,7 @@ describe('the vault', () => {
     store.remove = () => undefined; // the crash
     vault.save(young, undefined, undefined);
     store.remove = remove;
-    const { stored: found } = recover(store.pass());
+    const { stored: found } = recoverAll(store.pass());
     assert.deepEqual(inodes(found), inodes(young));
     closeAll(found);
 
@@ -216,7 +225,7 @@ describe('the vault', () => {
     const packet = { berthVault: 1, index: 0, total: 2, entries: [] };
     native.send(writer, Buffer.from(JSON.stringify(packet)), []);
     closeSync(writer);
-    const withHalf = recover([...store.pass(), { name: 'vault-3', fd: half }]).stored;
+    const withHalf = recoverAll([...store.pass(), { name: 'vault-3', fd: half }]).stored;
     assert.deepEqual(inodes(withHalf), inodes(young));
     closeAll([...withHalf, ...old, ...young]);
     first.forEach(({ fd }) => {
@@ -265,7 +274,7 @@ describe('the vault', () => {
     }
     store.store('vault-1', vault);
     [vault, writer].forEach(closeSync);
-    const { stored: found, memory } = recover(store.pass());
+    const { stored: found, memory } = recoverAll(store.pass());
     assert.equal(memory, 'memory');
     assert.deepEqual(
       found.map(({ reservation, standsIn = false }) => ({ reservation, standsIn })),
@@ -290,7 +299,7 @@ describe('the vault', () => {
       table.apply([], new Set(), () => false);
     });
     const packed = () => [...table.entries()].filter((entry) => entry.packed !== undefined).length;
-    table.restore(recover(store.pass()).stored);
+    table.restore(recover(store.pass()));
     assert.deepEqual([packed(), table.count()], [600, { wanted: 600, held: 600, released: 0 }]);
     const looked = table.get('r300');
     assert.deepEqual(
@@ -299,7 +308,7 @@ describe('the vault', () => {
     );
     assert.deepEqual([packed(), table.count()], [599, { wanted: 600, held: 600, released: 0 }]);
     new Vault(store, store.pass()).save(table.stored(), undefined, undefined);
-    const { stored: found } = recover(store.pass());
+    const { stored: found } = recoverAll(store.pass());
     assert.deepEqual(
       found.map(({ reservation, formerNames }) => ({ reservation, formerNames })),
       saved.map(({ reservation, formerNames }) => ({ reservation, formerNames })),
@@ -314,7 +323,7 @@ describe('the vault', () => {
   it('lets a restored table let go of what is not wanted any more', () => {
     const before = openFds().size;
     const table = new Table();
-    table.restore([stored('gone', 2)]);
+    table.restore({ stored: [stored('gone', 2)] });
     table.apply([], new Set(), () => false);
     assert.deepEqual([...table.entries()], []);
     assert.equal(openFds().size, before);
