@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { closeSync, statSync } from 'node:fs';
 import { defaultSettings } from '../config/settings.js';
 import { messageOf } from '../model/errors.js';
 import type { Settings } from '../config/settings.js';
@@ -8,7 +8,7 @@ import { native } from '../native/index.js';
 import { ControlServer } from '../protocol/server.js';
 import type { Notifier } from '../systemd/notify.js';
 import { Claims } from './claims.js';
-import type { ConfigurationFiles } from './configured.js';
+import type { ConfigurationFiles, Memory } from './configured.js';
 import { withReserve } from './descriptor-reserve.js';
 import { Events } from './events.js';
 import type { Guards } from './guards.js';
@@ -66,7 +66,7 @@ export class Daemon {
   #settings = defaultSettings;
   #readStamp = '';
   /** What the next berthd needs to know the configuration by; undefined when it has to read it. */
-  #memory: string | undefined;
+  #memory: Memory | undefined;
   constructor(options: DaemonOptions) {
     this.#options = options;
     const saveSoon = (): void => {
@@ -106,9 +106,13 @@ export class Daemon {
   start(): void {
     const { control, policy, notifier, log, vault } = this.#options;
     let left: Left = { released: [], claimed: [] };
+    let stamps: number | undefined;
+    // Before it is looked whether files have changed, which begins with the reading of the vault.
+    this.#readStamp = this.#stampOfFiles();
     try {
       const recovered = recover(vault?.passed ?? []);
       left = readLeft(recovered.memory);
+      stamps = recovered.stamps;
       this.#table.restore(recovered, left.released);
       if (recovered.programs !== undefined) this.#programs.restore(recovered.programs);
     } catch (error) {
@@ -116,7 +120,7 @@ export class Daemon {
       log.err(`what an earlier berthd held is lost: ${messageOf(error)}`);
     }
     this.#claims.recover(left.claimed);
-    if (this.#recall(left.files)) this.#guard();
+    if (this.#recall(left.known, stamps)) this.#guard();
     else this.#configure();
     const context: MethodContext = {
       table: this.#table,
@@ -209,14 +213,16 @@ export class Daemon {
    * True when the files are as they were when the vault was written. Then what it holds is what is configured, all of it,
    * and nothing is left to do; reading 10,000 files would take a second.
    */
-  #recall(memory: string | undefined): boolean {
+  #recall(known = '', stamps: number | undefined): boolean {
     const { configuration, vault } = this.#options;
-    // Of several vaults only one counts, and saving is what removes the others.
-    if (memory === undefined || vault?.passed.length !== 1) return false;
-    const readStamp = this.#stampOfFiles();
+    if (stamps === undefined) return false;
+    const memory = { known, stamps };
     const settings = configuration.recall(memory);
-    if (settings === undefined) return false;
-    this.#readStamp = readStamp;
+    // Of several vaults only one counts, and saving is what removes the others.
+    if (settings === undefined || vault?.passed.length !== 1) {
+      closeSync(stamps);
+      return false;
+    }
     this.#memory = memory;
     this.#use(settings);
     return true;
@@ -241,6 +247,7 @@ export class Daemon {
       this.#options.control,
       loaded.reservations.reduce((sum, { sockets }) => sum + sockets.length, 0),
     );
+    native.roomMade();
     withReserve(() => {
       const keep = loaded.complete
         ? loaded.broken
@@ -255,6 +262,7 @@ export class Daemon {
     this.#guard();
     changes.tell();
     const clean = mistakes.length === 0 && loaded.broken.length === 0 && loaded.complete;
+    if (this.#memory !== undefined) closeSync(this.#memory.stamps);
     this.#memory = clean && this.#vault !== undefined ? configuration.remember() : undefined;
     this.#save();
     return { mistakes };
@@ -299,8 +307,8 @@ export class Daemon {
     try {
       const { reservations: released, claimed } = this.#claims.released;
       const files = wanted === held ? this.#memory : undefined;
-      const left: Left = { ...(files === undefined ? {} : { files }), released, claimed };
-      this.#vault?.save(this.#table.stored(), JSON.stringify(left), this.#programs.stored());
+      const left: Left = { ...(files === undefined ? {} : { known: files.known }), released, claimed };
+      this.#vault?.save(this.#table.stored(), JSON.stringify(left), this.#programs.stored(), files?.stamps);
     } catch (error) {
       // Without a descriptor to spare, say. What was stored before is there yet.
       this.#options.log.err(`cannot store the sockets with the manager: ${messageOf(error)}`);

@@ -75,7 +75,7 @@ export class PackedEntry implements Entry {
         const fd = fds[index];
         return fd === undefined
           ? { request }
-          : { request, socket: HeldSocket.adopt(request, fd, guards?.[index]) };
+          : { request, socket: HeldSocket.adopt(request, fd, guards[index]) };
       });
     }
     return this.#slots;

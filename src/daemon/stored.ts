@@ -42,6 +42,8 @@ export interface Recovered {
   /** Those of which no more is read yet than how many there are. */
   readonly pages: readonly EntryPage[];
   readonly memory: string | undefined;
+  /** The file that came with it. */
+  readonly stamps: number | undefined;
   readonly programs: StoredPrograms | undefined;
 }
 

@@ -34,7 +34,7 @@ export function parseVersion1(packet: object): VaultPacket {
 
 /** The columns were part of the header. */
 export function parseVersion2(header: object, lines: Buffer): VaultPacket {
-  const { names, sockets, fds, options, optionsOf, plain: _, ...rest } = header as Version2;
+  const { names, sockets, fds, options, optionsOf, ...rest } = header as Version2;
   return modern(rest, { names, sockets, fds, options, optionsOf }, lines);
 }
 

@@ -6,13 +6,16 @@ import type { ProgramState } from './program.js';
  * A packet of the vault: a sum, a header in JSON on a line of its own, another line with what is known of its entries, and
  * a line of JSON for each of them, so that an entry can be read by itself, and at any time. With it come the descriptors
  * of its entries' sockets, in order, with a guard behind the socket that has one, and then the two ends for its guards
- * behind a program's sockets. The last packets have no entries but parts of a text that is passed on with the sockets, or
- * what is known of programs.
+ * behind a program's sockets. The first packet has no entries; with it comes the file by which the configuration is known, if
+ * there is one. The last packets have none either, but parts of a text that is passed on with the sockets, or what is known
+ * of programs.
  */
 export interface VaultHeader extends PageHeader {
   readonly berthVault: typeof formatVersion;
   readonly index: number;
   readonly total: number;
+  /** Of the first: how many descriptors come with all packets. */
+  readonly room?: number;
   readonly memory?: string;
   /** The journal and the listeners of supervised programs, whose descriptors come in that order. Never with entries. */
   readonly programs?: readonly ProgramState[];

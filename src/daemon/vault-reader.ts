@@ -9,20 +9,47 @@ import { formatVersion, textOf, type VaultHeader, type VaultPacket } from './vau
 
 /** Undefined, with nothing kept, when a packet is missing. */
 export function readVault(vault: number): Recovered | undefined {
-  const taken: number[] = [];
-  const contents = new Contents();
-  native.setOption(vault, constant('SOL_SOCKET'), constant('SO_PEEK_OFF'), 0);
-  for (let index = 0; ; index++) {
-    const received = native.receive(vault, maxFdsPerMessage, constant('MSG_PEEK'));
-    if (received !== undefined) taken.push(...received.fds);
-    const packet = received === undefined ? undefined : parse(received.data);
-    if (received === undefined || packet?.index !== index || received.discarded) {
-      taken.forEach(closeSync);
-      return undefined;
-    }
-    if (index === 0) native.makeRoom(vault, packet.total * maxFdsPerMessage);
-    contents.add(packet, received.fds);
-    if (index === packet.total - 1) return contents.all();
+  return new VaultReading(vault).finish();
+}
+
+/** The reading of a vault. What takes the kernel a while is begun with at once. */
+export class VaultReading {
+  readonly #vault: number;
+  readonly #taken: number[] = [];
+  readonly #contents = new Contents();
+  readonly #total: number;
+
+  constructor(vault: number) {
+    this.#vault = vault;
+    native.setOption(vault, constant('SOL_SOCKET'), constant('SO_PEEK_OFF'), 0);
+    const first = this.#take(0);
+    this.#total = first?.total ?? 0;
+    if (first === undefined) return;
+    native.makeRoom(vault, vault + (first.room ?? first.total * maxFdsPerMessage));
+    const { stamps } = this.#contents;
+    if (stamps !== undefined) native.beginStamps(stamps);
+  }
+
+  /** Undefined, with nothing kept, when a packet is missing. */
+  finish(): Recovered | undefined {
+    let index = Math.min(this.#total, 1);
+    while (index < this.#total && this.#take(index) !== undefined) index++;
+    native.roomMade();
+    if (this.#total > 0 && index === this.#total) return this.#contents.all();
+    const { stamps } = this.#contents;
+    if (stamps !== undefined) native.stampsHold(stamps);
+    this.#taken.forEach(closeSync);
+    return undefined;
+  }
+
+  #take(index: number): VaultPacket | undefined {
+    const received = native.receive(this.#vault, maxFdsPerMessage, constant('MSG_PEEK'));
+    if (received === undefined) return undefined;
+    this.#taken.push(...received.fds);
+    const packet = parse(received.data);
+    if (packet?.index !== index || received.discarded) return undefined;
+    this.#contents.add(packet, received.fds);
+    return packet;
   }
 }
 
@@ -57,15 +84,17 @@ class Contents {
   readonly #wholes = new Map<string, Whole>();
   readonly #options = new Map<string, SocketOptions>();
   #memory = '';
+  stamps: number | undefined;
   #programs: StoredPrograms | undefined;
   readonly #surplus: number[] = [];
 
   add(packet: VaultPacket, fds: readonly number[]): void {
-    const { entries, plain, lines, memory = '', programs } = packet;
+    const { entries, plain, lines, memory = '', room, programs } = packet;
     const page = new EntryPage(packet, lines, fds, (text) => this.#parseOptions(text));
     if (plain) this.#pages.push(page);
     else for (let index = 0; index < entries; index++) this.#addPart(page.read(index));
     if (programs !== undefined) this.#addPrograms(programs, fds);
+    if (room !== undefined) this.stamps = fds[0];
     this.#memory += memory;
   }
 
@@ -73,7 +102,13 @@ class Contents {
   all(): Recovered {
     this.#surplus.forEach(closeSync);
     const memory = this.#memory === '' ? undefined : this.#memory;
-    return { stored: this.#stored, pages: this.#pages, memory, programs: this.#programs };
+    return {
+      stored: this.#stored,
+      pages: this.#pages,
+      memory,
+      stamps: this.stamps,
+      programs: this.#programs,
+    };
   }
 
   /** Thousands have the same ones, and then share them. */

@@ -18,6 +18,8 @@ const maxPacketBytes = 64 * 1024;
 /** What the state of one program takes at the most, with the names that berth-claim may give. */
 const programsPerPacket = 8;
 
+type More = Pick<VaultHeader, 'room' | 'memory' | 'programs'>;
+
 /** A packet that is being filled. */
 class Packet {
   readonly names: string[] = [];
@@ -28,10 +30,10 @@ class Packet {
   readonly optionsOf: number[] = [];
   readonly lines: string[] = [];
   readonly fds: number[] = [];
-  readonly more: Pick<VaultHeader, 'memory' | 'programs'>;
+  readonly more: More;
   #bytes = 0;
 
-  constructor(plain = false, more: Pick<VaultHeader, 'memory' | 'programs'> = {}) {
+  constructor(plain = false, more: More = {}) {
     this.plain = plain;
     this.more = more;
   }
@@ -83,8 +85,10 @@ export function fillVault(
   reservations: readonly Stored[],
   memory = '',
   programs: StoredPrograms | undefined,
+  stamps?: number,
 ): number {
-  const packets = [...entryPackets(reservations), ...programPackets(programs), ...memoryPackets(memory)];
+  const others = [...entryPackets(reservations), ...programPackets(programs), ...memoryPackets(memory)];
+  const packets = [firstPacket(others, stamps), ...others];
   const [vault, writer] = native.socketpair(constant('SOCK_SEQPACKET'));
   try {
     // All packets are queued at once, and the sender's buffer has to hold them.
@@ -100,6 +104,12 @@ export function fillVault(
   } finally {
     closeSync(writer);
   }
+}
+
+function firstPacket(others: readonly Packet[], stamps: number | undefined): Packet {
+  const first = new Packet(false, { room: others.reduce((sum, { fds }) => sum + fds.length, 1) });
+  if (stamps !== undefined) first.fds.push(stamps);
+  return first;
 }
 
 function programPackets(stored: StoredPrograms | undefined): Packet[] {
@@ -122,11 +132,11 @@ function memoryPackets(memory: string): Packet[] {
 
 function entryPackets(reservations: readonly Stored[]): Packet[] {
   let current = new Packet();
-  const packets = [current];
+  const packets: Packet[] = [];
   let standIns = 0;
   for (const stored of reservations) {
     for (const part of partsOf(stored, stored.standsIn === true ? ++standIns : undefined)) {
-      if (!current.takes(part)) packets.push((current = new Packet(part.plain)));
+      if (packets.length === 0 || !current.takes(part)) packets.push((current = new Packet(part.plain)));
       current.add(part);
     }
   }

@@ -36,8 +36,9 @@ export class Vault {
     reservations: readonly Stored[],
     memory: string | undefined,
     programs: StoredPrograms | undefined,
+    stamps?: number,
   ): void {
-    const vault = fillVault(reservations, memory, programs);
+    const vault = fillVault(reservations, memory, programs, stamps);
     const name = `${namePrefix}${++this.#generation}`;
     try {
       this.#store.store(name, vault);
@@ -70,7 +71,7 @@ export function recover(passed: readonly PassedFd[]): Recovered {
       if (found !== undefined) return found;
     }
     if (newestFirst.length > 0) throw new BerthError('Failed', 'no vault that was stored is complete');
-    return { stored: [], pages: [], memory: undefined, programs: undefined };
+    return { stored: [], pages: [], memory: undefined, stamps: undefined, programs: undefined };
   } finally {
     for (const { fd } of newestFirst) closeSync(fd);
   }
