@@ -26,7 +26,8 @@ import { Shortfall } from './shortfall.js';
 import { Table } from './table.js';
 import type { FdStore } from '../systemd/fd-store.js';
 import type { PassedFd } from '../systemd/listen-fds.js';
-import { recover, Vault } from './vault.js';
+import type { Recovered } from './stored.js';
+import { beginRecovery, Vault } from './vault.js';
 
 export interface DaemonOptions {
   readonly configuration: Pick<ConfigurationFiles, 'directories' | 'load' | 'remember' | 'recall'>;
@@ -35,7 +36,8 @@ export interface DaemonOptions {
   /** The datagram socket of portreserve, which the daemon takes over, where there is one. */
   readonly portreserve?: number | undefined;
   readonly policy: Policy;
-  readonly notifier: Notifier;
+  /** Called while threads begin with what takes a while. */
+  readonly notifier: () => Notifier;
   /** Where the sockets outlive berthd, and what an earlier one left there. Without it they go with the process. */
   readonly vault?: { readonly store: FdStore; readonly passed: readonly PassedFd[] };
   /** Ends the process so that the next request starts it again. Absent where the manager would drop the sockets. */
@@ -52,6 +54,7 @@ const maxConnections = 1024;
 /** berthd: the table of reservations, what keeps it up to date, and the control socket in front of it. */
 export class Daemon {
   readonly #options: DaemonOptions;
+  readonly #notifier: Notifier;
   readonly #table = new Table();
   readonly #events: Events;
   readonly #claims: Claims;
@@ -64,11 +67,16 @@ export class Daemon {
   #watchdogTimer: NodeJS.Timeout | undefined;
   #saveTimer: NodeJS.Timeout | undefined;
   #settings = defaultSettings;
-  #readStamp = '';
+  #readStamp: string;
+  readonly #recover: () => Recovered;
   /** What the next berthd needs to know the configuration by; undefined when it has to read it. */
   #memory: Memory | undefined;
   constructor(options: DaemonOptions) {
     this.#options = options;
+    // Before it is looked whether files have changed, which begins with the reading of the vault.
+    this.#readStamp = this.#stampOfFiles();
+    this.#recover = beginRecovery(options.vault?.passed ?? []);
+    this.#notifier = options.notifier();
     const saveSoon = (): void => {
       this.#saveTimer ??= setTimeout(() => {
         this.#save();
@@ -104,13 +112,12 @@ export class Daemon {
 
   /** Holds all that can be held, opens the control socket, and says READY=1. */
   start(): void {
-    const { control, policy, notifier, log, vault } = this.#options;
+    const { control, policy, log } = this.#options;
+    const notifier = this.#notifier;
     let left: Left = { released: [], claimed: [] };
     let stamps: number | undefined;
-    // Before it is looked whether files have changed, which begins with the reading of the vault.
-    this.#readStamp = this.#stampOfFiles();
     try {
-      const recovered = recover(vault?.passed ?? []);
+      const recovered = this.#recover();
       left = readLeft(recovered.memory);
       stamps = recovered.stamps;
       this.#table.restore(recovered, left.released);
@@ -180,7 +187,7 @@ export class Daemon {
 
   /** Re-reads the files. A reservation with a mistake stays as it was. */
   reload(): { mistakes: readonly string[]; failures: readonly string[] } {
-    const { notifier } = this.#options;
+    const notifier = this.#notifier;
     notifier.reloading();
     try {
       const { mistakes } = this.#configure();
@@ -196,7 +203,7 @@ export class Daemon {
    * without one they go.
    */
   stop(asleep = false): void {
-    this.#options.notifier.stopping();
+    this.#notifier.stopping();
     if (!asleep) this.#options.guards?.lift();
     this.#server?.close();
     this.#portreserve?.close();
@@ -297,7 +304,7 @@ export class Daemon {
     const { held, wanted } = this.#table.count();
     if (held !== before) this.#save();
     this.#events.emit({ event: 'retried', count: wanted - held });
-    this.#options.notifier.status(this.#summary());
+    this.#notifier.status(this.#summary());
   }
 
   #save(): void {

@@ -7,48 +7,51 @@ import { EntryPage, type Whole } from './vault-entry.js';
 import { parseVersion1, parseVersion2 } from './vault-older.js';
 import { formatVersion, textOf, type VaultHeader, type VaultPacket } from './vault-packets.js';
 
-/** Undefined, with nothing kept, when a packet is missing. */
-export function readVault(vault: number): Recovered | undefined {
-  return new VaultReading(vault).finish();
-}
-
-/** The reading of a vault. What takes the kernel a while is begun with at once. */
+/** The reading of a vault, of which the caller keeps the descriptor. */
 export class VaultReading {
   readonly #vault: number;
   readonly #taken: number[] = [];
   readonly #contents = new Contents();
-  readonly #total: number;
+  /** How many packets have been read, of how many; undefined before the first. */
+  #read = 0;
+  #total: number | undefined;
 
   constructor(vault: number) {
     this.#vault = vault;
-    native.setOption(vault, constant('SOL_SOCKET'), constant('SO_PEEK_OFF'), 0);
-    const first = this.#take(0);
+  }
+
+  /** Begins with what takes the kernel a while, on threads. */
+  begin(): void {
+    native.setOption(this.#vault, constant('SOL_SOCKET'), constant('SO_PEEK_OFF'), 0);
+    const first = this.#take();
     this.#total = first?.total ?? 0;
     if (first === undefined) return;
-    native.makeRoom(vault, vault + (first.room ?? first.total * maxFdsPerMessage));
+    native.makeRoom(this.#vault, this.#vault + (first.room ?? first.total * maxFdsPerMessage));
     const { stamps } = this.#contents;
     if (stamps !== undefined) native.beginStamps(stamps);
   }
 
   /** Undefined, with nothing kept, when a packet is missing. */
   finish(): Recovered | undefined {
-    let index = Math.min(this.#total, 1);
-    while (index < this.#total && this.#take(index) !== undefined) index++;
+    if (this.#total === undefined) this.begin();
+    const total = this.#total ?? 0;
+    while (this.#read < total && this.#take() !== undefined);
     native.roomMade();
-    if (this.#total > 0 && index === this.#total) return this.#contents.all();
+    if (total > 0 && this.#read === total) return this.#contents.all();
     const { stamps } = this.#contents;
     if (stamps !== undefined) native.stampsHold(stamps);
     this.#taken.forEach(closeSync);
     return undefined;
   }
 
-  #take(index: number): VaultPacket | undefined {
+  #take(): VaultPacket | undefined {
     const received = native.receive(this.#vault, maxFdsPerMessage, constant('MSG_PEEK'));
     if (received === undefined) return undefined;
     this.#taken.push(...received.fds);
     const packet = parse(received.data);
-    if (packet?.index !== index || received.discarded) return undefined;
+    if (packet?.index !== this.#read || received.discarded) return undefined;
     this.#contents.add(packet, received.fds);
+    this.#read++;
     return packet;
   }
 }
