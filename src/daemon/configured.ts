@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { disk } from '../config/disk.js';
 import { loadConfiguration, type Configuration } from '../config/load.js';
 import { portreserveDirectory } from '../config/portreserve.js';
@@ -28,7 +29,7 @@ interface Known {
 /** Where berthd's configuration comes from. */
 export class ConfigurationFiles {
   /** The directories of which one changes when the configuration may have changed. */
-  readonly directories: readonly string[];
+  readonly #directories: readonly string[];
   readonly #own: readonly string[] | undefined;
   readonly #portreserve: string | undefined;
   readonly #program: string;
@@ -40,12 +41,19 @@ export class ConfigurationFiles {
    */
   constructor(own: readonly string[] | undefined, program: string, portreserve?: string) {
     this.#portreserve = portreserve ?? (own === undefined ? portreserveDirectory : undefined);
-    this.directories = [
+    this.#directories = [
       ...(own ?? [...defaultDirectories, ...unitDirectories, generatorDirectory]),
       ...(this.#portreserve === undefined ? [] : [this.#portreserve]),
     ];
     this.#own = own;
     this.#program = program;
+  }
+
+  /** Tells whether anything may have come since it was read last: a file changes the directory that it is in. */
+  stamp(): string {
+    return this.#directories
+      .map((directory) => String(statSync(directory, { bigint: true, throwIfNoEntry: false })?.mtimeNs))
+      .join();
   }
 
   load(): Configuration & Partial<Pick<AllReservations, 'notes'>> {
@@ -81,7 +89,7 @@ export class ConfigurationFiles {
   }
 
   get #reader(): string[] {
-    return [this.#program, ...this.directories];
+    return [this.#program, ...this.#directories];
   }
 }
 

@@ -1,4 +1,4 @@
-import { closeSync, statSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { defaultSettings } from '../config/settings.js';
 import { messageOf } from '../model/errors.js';
 import type { Settings } from '../config/settings.js';
@@ -30,7 +30,7 @@ import type { Recovered } from './stored.js';
 import { beginRecovery, Vault } from './vault.js';
 
 export interface DaemonOptions {
-  readonly configuration: Pick<ConfigurationFiles, 'directories' | 'load' | 'remember' | 'recall'>;
+  readonly configuration: Pick<ConfigurationFiles, 'stamp' | 'load' | 'remember' | 'recall'>;
   /** The listening control socket, which the daemon takes over. */
   readonly control: number;
   /** The datagram socket of portreserve, which the daemon takes over, where there is one. */
@@ -74,7 +74,7 @@ export class Daemon {
   constructor(options: DaemonOptions) {
     this.#options = options;
     // Before it is looked whether files have changed, which begins with the reading of the vault.
-    this.#readStamp = this.#stampOfFiles();
+    this.#readStamp = options.configuration.stamp();
     this.#recover = beginRecovery(options.vault?.passed ?? []);
     this.#notifier = options.notifier();
     const saveSoon = (): void => {
@@ -140,7 +140,7 @@ export class Daemon {
       events: this.#events,
       reload: () => this.reload(),
       refresh: () => {
-        if (this.#stampOfFiles() !== this.#readStamp) this.reload();
+        if (this.#options.configuration.stamp() !== this.#readStamp) this.reload();
       },
     };
     this.#server = new ControlServer(control, {
@@ -243,7 +243,7 @@ export class Daemon {
   #configure(): { mistakes: string[] } {
     const { configuration, log } = this.#options;
     this.#claims.finishRecovery();
-    this.#readStamp = this.#stampOfFiles();
+    this.#readStamp = configuration.stamp();
     const loaded = configuration.load();
     const mistakes = loaded.mistakes.map(formatMistake);
     for (const mistake of mistakes) log.err(mistake);
@@ -277,13 +277,6 @@ export class Daemon {
 
   #guard(): void {
     this.#options.guards?.apply(this.#settings, this.#table.reservations());
-  }
-
-  /** Tells whether anything may have come since it was read last: a file changes the directory that it is in. */
-  #stampOfFiles(): string {
-    return this.#options.configuration.directories
-      .map((directory) => String(statSync(directory, { bigint: true, throwIfNoEntry: false })?.mtimeNs))
-      .join();
   }
 
   /** What berthd would miss if it ended now. */

@@ -8,6 +8,7 @@ import {
   type Slot,
   type StandIn,
 } from './entry.js';
+import { Entries } from './entries.js';
 import type { HeldSocket } from './held-socket.js';
 import { holdKey } from './hold-request.js';
 import type { HoldRequest } from './hold-request.js';
@@ -17,58 +18,34 @@ import { overlaps, placeOf } from './overlap.js';
 import { restoreEntries, restoreStandIns } from './restored.js';
 import type { Recovered, Stored } from './stored.js';
 import { Unread } from './unread.js';
-import type { EntryPage, PackedReservation } from './vault-entry.js';
+import type { EntryPage } from './vault-entry.js';
 
 export type { Entry, Slot } from './entry.js';
 
 /** Whoever changes FileDescriptorName= more often than that between two starts has to stop the unit once. */
 const maxFormerNames = 16;
 
-type Restorable = Pick<Recovered, 'stored'> & Partial<Pick<Recovered, 'pages'>>;
-
 /**
  * Everything that berthd holds. Sockets are opened and closed here only, and whatever happens, one that is still wanted
  * stays bound.
  */
 export class Table {
-  /** By name, in the order of the names once there is nothing unread. */
-  #entries = new Map<string, Entry>();
-  #unread: Unread | undefined;
-  #pages: readonly EntryPage[] = [];
-  #restored = 0;
+  #entries = new Entries();
   #released = new Set<Slot>();
   #standIns: readonly StandIn[] = [];
 
   get(name: string): Entry | undefined {
-    const known = this.#entries.get(name);
-    if (known !== undefined) return known;
-    const packed = this.#unread?.take(name);
-    return packed && this.#unpack(packed);
+    return this.#entries.get(name);
   }
 
   /** All reservations, by name. */
   entries(): IterableIterator<Entry> {
-    return this.#all().values();
+    return this.#entries.all().values();
   }
 
   /** What came out of the vault as it was there; the sockets are in the entries. */
   get pages(): readonly EntryPage[] {
-    return this.#pages;
-  }
-
-  #unpack(packed: PackedReservation): Entry {
-    const entry = new PackedEntry(packed, this.#restored);
-    this.#entries.set(packed.name, entry);
-    return entry;
-  }
-
-  #all(): Map<string, Entry> {
-    if (this.#unread !== undefined) {
-      for (const packed of this.#unread.takeAll()) this.#unpack(packed);
-      this.#entries = new Map([...this.#entries].sort(([a], [b]) => (a < b ? -1 : 1)));
-      this.#unread = undefined;
-    }
-    return this.#entries;
+    return this.#entries.pages;
   }
 
   /** Read one after the other, and only as far as somebody does. */
@@ -78,7 +55,7 @@ export class Table {
 
   /** Those of which anything could be amiss: what is as it came out of the vault is held. */
   *opened(): IterableIterator<Entry> {
-    for (const entry of this.#entries.values()) if (entry.packed === undefined) yield entry;
+    for (const entry of this.#entries.made()) if (entry.packed === undefined) yield entry;
   }
 
   /** Each socket once. */
@@ -104,10 +81,10 @@ export class Table {
 
   /** How many sockets are wanted, how many of them are held, and how many more are released. */
   count(): { wanted: number; held: number; released: number } {
-    const unread = this.#unread?.sockets ?? 0;
+    const unread = this.#entries.unreadSockets;
     const count = { wanted: unread, held: unread, released: 0 };
     const opened: Entry[] = [];
-    for (const entry of this.#entries.values()) {
+    for (const entry of this.#entries.made()) {
       if (entry.packed === undefined) opened.push(entry);
       else {
         count.wanted += entry.packed.sockets;
@@ -125,19 +102,20 @@ export class Table {
   }
 
   get size(): number {
-    return this.#entries.size + (this.#unread?.size ?? 0);
+    return this.#entries.size;
   }
 
   /**
    * Begins with what an earlier berthd held, and with the reservations of which it had released sockets: the others that
    * they have. Takes the descriptors over.
    */
-  restore({ stored, pages = [] }: Restorable, released: readonly Reservation[] = []): void {
-    this.#pages = pages;
-    this.#restored = Date.now();
-    this.#unread = new Unread(pages);
-    const others = released.flatMap(({ name }) => this.#unread?.take(name) ?? []);
-    this.#entries = restoreEntries([...stored, ...others], released);
+  restore(
+    { stored, pages }: Pick<Recovered, 'stored' | 'pages'>,
+    released: readonly Reservation[] = [],
+  ): void {
+    const unread = new Unread(pages);
+    const others = released.flatMap(({ name }) => unread.take(name) ?? []);
+    this.#entries = new Entries(restoreEntries([...stored, ...others], released), unread);
     this.#standIns = restoreStandIns(stored);
     this.#findReleased();
   }
@@ -225,9 +203,8 @@ export class Table {
         return [reservation.name, { reservation, slots, changed: Date.now(), formerNames }];
       }),
     );
-    const before = this.#all();
-    this.#entries = next;
-    this.#pages = [];
+    const before = this.#entries.all();
+    this.#entries = new Entries(next);
     this.#findReleased();
     this.#standIns = [...pool.values()].flat();
     this.hold();

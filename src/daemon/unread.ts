@@ -5,14 +5,14 @@ import { PackedReservation, type EntryPage } from './vault-entry.js';
  * knows of the others how many there are.
  */
 export class Unread {
-  readonly #pages: readonly EntryPage[];
+  readonly pages: readonly EntryPage[];
   readonly #taken = new Set<string>();
   /** How many reservations and sockets have not been taken. */
   size = 0;
   sockets = 0;
 
   constructor(pages: readonly EntryPage[]) {
-    this.#pages = pages;
+    this.pages = pages;
     for (const { header } of pages) {
       this.size += header.entries;
       this.sockets += header.sockets;
@@ -22,7 +22,7 @@ export class Unread {
   /** Each once. */
   take(name: string): PackedReservation | undefined {
     if (this.#taken.has(name)) return undefined;
-    for (const page of this.#pages) {
+    for (const page of this.pages) {
       const index = page.find(name);
       if (index !== undefined) return this.#take(new PackedReservation(page, index));
     }
@@ -30,7 +30,7 @@ export class Unread {
   }
 
   takeAll(): PackedReservation[] {
-    return this.#pages
+    return this.pages
       .flatMap((page) => page.columns.names.map((_, index) => new PackedReservation(page, index)))
       .filter(({ name }) => !this.#taken.has(name))
       .map((packed) => this.#take(packed));

@@ -216,6 +216,7 @@ describe('a released socket', () => {
     const next = table(t);
     next.restore(
       {
+        pages: [],
         stored: made
           .stored()
           .map(({ reservation, fds }) => ({ reservation, fds: fds.map((fd) => native.duplicate(fd)) })),
@@ -256,6 +257,7 @@ describe("reservations of portreserve's files", () => {
     made.apply([a, b], none, idle);
     const next = table(t);
     next.restore({
+      pages: [],
       stored: made
         .stored()
         .map(({ reservation, fds }) => ({ reservation, fds: fds.map((fd) => native.duplicate(fd)) })),
@@ -294,6 +296,7 @@ describe('former names', () => {
     made.apply([store('a', 'two'), store('b', 'another', 'y.service')], none, idle);
     const next = table(t);
     next.restore({
+      pages: [],
       stored: made
         .stored()
         .map((stored) => ({ ...stored, fds: stored.fds.map((fd) => native.duplicate(fd)) })),
@@ -352,6 +355,7 @@ describe('a socket that stands in', () => {
 
     const next = table(t);
     next.restore({
+      pages: [],
       stored: made
         .stored()
         .map((stored) => ({ ...stored, fds: stored.fds.map((fd) => native.duplicate(fd)) })),

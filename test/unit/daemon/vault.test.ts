@@ -11,7 +11,7 @@ import { constant, native } from '../../../src/native/index.js';
 import type { FdStore } from '../../../src/systemd/fd-store.js';
 import type { PassedFd } from '../../../src/systemd/listen-fds.js';
 import { openFds } from '../../support/files.js';
-import { reservation, spec } from '../../support/holds.js';
+import { defaultOptions, reservation, spec } from '../../support/holds.js';
 import { openSocket, randomLoopback } from '../../support/sockets.js';
 
 /** What PID 1 does: keeps duplicates by name, and passes them to the next berthd. */
@@ -288,6 +288,41 @@ describe('the vault', () => {
     closeSync(guard);
   });
 
+  it('is read when its columns are in the header, as version 2 has them', (t) => {
+    const store = manager(t);
+    const all = [stored('a', 1), stored('b', 2)];
+    const columns = {
+      names: ['a', 'b'],
+      sockets: [1, 2],
+      fds: [1, 2],
+      plain: true,
+      options: [JSON.stringify(defaultOptions)],
+      optionsOf: [0, 0],
+    };
+    const lines = all.map((each) => JSON.stringify({ ...each.reservation, options: undefined }));
+    const none = { names: [], sockets: [], fds: [], plain: false, options: [], optionsOf: [] };
+    const packets = [
+      { header: columns, lines },
+      { header: { ...none, memory: 'memory' }, lines: [] },
+    ];
+    const [vault, writer] = native.socketpair(constant('SOCK_SEQPACKET'));
+    for (const [index, { header, lines: rest }] of packets.entries()) {
+      const text = [JSON.stringify({ berthVault: 2, index, total: 2, ...header }), ...rest].join('\n');
+      const sum = crc32(text).toString(16).padStart(8, '0');
+      native.send(writer, Buffer.from(sum + text), index === 0 ? all.flatMap(({ fds }) => fds) : []);
+    }
+    store.store('vault-1', vault);
+    [vault, writer].forEach(closeSync);
+    const { stored: found, memory } = recoverAll(store.pass());
+    assert.equal(memory, 'memory');
+    assert.deepEqual(
+      found.map((each) => each.reservation),
+      all.map((each) => each.reservation),
+    );
+    assert.deepEqual(inodes(found), inodes(all));
+    closeAll([...found, ...all]);
+  });
+
   it('is stored again as it was read, whether or not somebody has looked at it', (t) => {
     const store = manager(t);
     const names = Array.from({ length: 600 }, (_, index) => `r${String(index).padStart(3, '0')}`);
@@ -323,7 +358,7 @@ describe('the vault', () => {
   it('lets a restored table let go of what is not wanted any more', () => {
     const before = openFds().size;
     const table = new Table();
-    table.restore({ stored: [stored('gone', 2)] });
+    table.restore({ stored: [stored('gone', 2)], pages: [] });
     table.apply([], new Set(), () => false);
     assert.deepEqual([...table.entries()], []);
     assert.equal(openFds().size, before);
