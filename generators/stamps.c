@@ -11,7 +11,8 @@
 
 /* As in stamps.ts: a name that can mean something. portreserve's files have no ending. */
 static bool means_something(const char *name, bool legacy) {
-    static const char *const ends[] = {".conf", ".service", ".socket", ".container", ".kube", ".d"};
+    static const char *const ends[] = {".conf", ".service", ".socket",   ".container", ".kube",
+                                       ".d",    ".wants",   ".requires", ".upholds"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (name[0] != '.' && ends_in(name, ends[i]))
             return true;

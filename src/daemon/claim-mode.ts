@@ -8,11 +8,21 @@ export type ClaimForm = (typeof claimForms)[number];
 
 /** What a claim of this form gets of this reservation. Throws with what to do instead when it gets nothing. */
 export function modeOf(reservation: Reservation, form: ClaimForm): ClaimMode {
-  const { handoff } = reservation;
+  const mode = modeFor(reservation, form);
+  if (mode === undefined) throw wrongForm(reservation);
+  return mode;
+}
+
+/** Whether a claim of this form gets anything of this reservation; `bind` is that of a supervised program. */
+export function fitsForm(reservation: Reservation, form: ClaimForm | 'bind'): boolean {
+  return form === 'bind' ? reservation.handoff === 'bind' : modeFor(reservation, form) !== undefined;
+}
+
+function modeFor({ handoff }: Reservation, form: ClaimForm): ClaimMode | undefined {
   if (handoff === 'release') return 'release';
   if (form === 'exec' && (handoff === 'exec' || handoff === 'store')) return 'exec';
   if (form === 'unit' && (handoff === 'store' || handoff === 'lend')) return handoff;
-  throw wrongForm(reservation);
+  return undefined;
 }
 
 /** Which command the unit should have instead. */

@@ -7,7 +7,7 @@ import { answer } from '../protocol/replies.js';
 import type { Replies, Reply } from '../protocol/replies.js';
 import type { Stream } from '../protocol/stream.js';
 import { commandOf } from '../systemd/processes.js';
-import { claimForms, type ClaimForm } from './claim-mode.js';
+import { claimForms, fitsForm, type ClaimForm } from './claim-mode.js';
 import type { Claims } from './claims.js';
 import type { Events, Happening } from './events.js';
 import type { Policy } from './policy.js';
@@ -66,9 +66,18 @@ function find(table: Table, name: unknown): Entry {
   return entry;
 }
 
-/** An admin who wrote a file and reloaded systemd expects the unit to start. */
-function findFresh({ table, policy, refresh }: MethodContext, name: unknown, peer: Peer): Entry {
-  if (typeof name === 'string' && table.get(name) === undefined && policy.mayRefresh(peer)) refresh();
+/** An admin who wrote or changed a file and reloaded systemd expects the unit to start, by the drop-in that it has now. */
+function findFresh(
+  { table, policy, refresh }: MethodContext,
+  name: unknown,
+  peer: Peer,
+  form: ClaimForm | 'bind' | undefined,
+): Entry {
+  if (typeof name === 'string') {
+    const entry = table.get(name);
+    const fits = entry !== undefined && (form === undefined || fitsForm(entry.reservation, form));
+    if (!fits && policy.mayRefresh(peer)) refresh();
+  }
   return find(table, name);
 }
 
@@ -77,7 +86,7 @@ function supervise(context: MethodContext, names: unknown, caller: Caller): Repl
   if (!Array.isArray(names) || names.length === 0 || names.length > maxNames)
     throw new BerthError('BadMessage', `one to ${maxNames} names were expected`);
   const peer = caller.identify();
-  const entries = [...new Set<unknown>(names)].map((name) => findFresh(context, name, peer));
+  const entries = [...new Set<unknown>(names)].map((name) => findFresh(context, name, peer, 'bind'));
   for (const { reservation } of entries) context.policy.checkClaim(peer, reservation);
   return context.programs.add(entries, peer, () => caller.takeFd(), context.save);
 }
@@ -88,8 +97,9 @@ function claim(context: MethodContext, request: Request, caller: Caller): Replie
   if (form === undefined)
     throw new BerthError('BadMessage', `a claim has one of the forms ${claimForms.join(', ')}`);
   const peer = caller.identify();
-  const entry = findFresh(context, request.parameters['name'], peer);
-  return decide(context, entry, peer, request.method === 'Done' ? undefined : form);
+  const asked = request.method === 'Done' ? undefined : form;
+  const entry = findFresh(context, request.parameters['name'], peer, asked);
+  return decide(context, entry, peer, asked);
 }
 
 /** Without a form it is the end of a claim. */

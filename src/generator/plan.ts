@@ -9,6 +9,7 @@ import type { UnitSearch } from '../systemd/unit-search.js';
 import { daemonSettings } from './daemon-settings.js';
 import { dropInText, type Setting } from './drop-in.js';
 import { dropInName, lateDropInName } from './paths.js';
+import { storeWarnings } from './refusals.js';
 import { settingsFor } from './settings.js';
 import { words } from './unit-settings.js';
 
@@ -163,6 +164,7 @@ function planUnit(
   const notes: string[] = [];
   const { handed, settings: general } = settingsFor(unit, reservations, mistakes, notes);
   if (general.length === 0) return { ...plan, notes };
+  warnings.push(...storeWarnings(unit, handed));
   const settings = [...general, ...daemonSettings(unit, handed, socketUnitOf(search, unit), warnings)];
   const name = chooseName(unit, settings, mistakes, notes);
   const file = { path: `${id}.d/${name}`, text: dropInText(handed, settings) };
@@ -179,12 +181,14 @@ function socketUnitOf(search: UnitSearch, unit: Unit): string | undefined {
 /** A name after which no other drop-in changes what berth sets. */
 function chooseName(unit: Unit, settings: readonly Setting[], mistakes: Mistake[], notes: string[]): string {
   const keys = new Set(settings.map(({ key }) => key));
-  const undoing = unit.files.slice(1).flatMap(({ file, assignments }) => {
-    const found = assignments.findLast(
-      ({ section, key, value }) => section === 'Service' && keys.has(key) && (!adds(key) || value === ''),
-    );
-    return found === undefined ? [] : [{ base: path.basename(file), found }];
-  });
+  const undoing = unit.files
+    .filter(({ file }) => unit.found.dropIns.includes(file))
+    .flatMap(({ file, assignments }) => {
+      const found = assignments.findLast(
+        ({ section, key, value }) => section === 'Service' && keys.has(key) && (!adds(key) || value === ''),
+      );
+      return found === undefined ? [] : [{ base: path.basename(file), found }];
+    });
   const after = (name: string) =>
     undoing.filter(({ base }) => Buffer.compare(Buffer.from(base), Buffer.from(name)) > 0);
   const same = unit.found.dropIns.find((file) => path.basename(file) === dropInName);

@@ -80,6 +80,18 @@ export function storeRefusals(unit: Unit, reservations: readonly Reservation[]):
   return mistakes;
 }
 
+/** What lets the service start, and find no sockets. */
+export function storeWarnings(unit: Unit, handed: readonly Reservation[]): Mistake[] {
+  const pids = unit.isOn('Service', 'PrivatePIDs') ? unit.last('Service', 'PrivatePIDs') : undefined;
+  if (pids === undefined || !handed.some(({ handoff }) => handoff === 'store')) return [];
+  return [
+    mistake(
+      pids,
+      `systemd 257 sets a wrong LISTEN_PID with it, which sd_listen_fds(3) takes for no sockets${useExec}`,
+    ),
+  ];
+}
+
 /** Two reservations of one unit with one fd name: a claim empties the store by name, so each would undo the other. */
 export function sharedName(reservation: Reservation, earlier: readonly Reservation[]): Mistake | undefined {
   const other = earlier.find(({ fdName }) => fdName === reservation.fdName);

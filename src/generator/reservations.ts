@@ -6,7 +6,7 @@ import type { UnitSearch } from '../systemd/unit-search.js';
 import { reservationsInUnits, type UnitReservations } from './unit-reservations.js';
 
 export interface AllReservations extends Configuration {
-  /** What is worth a line in the log once, and no mistake: reservations of units that a file of berth's replaces. */
+  /** What is worth a line in the log once, and no mistake: of units, what a file of berth's replaces, and templates without instance. */
   readonly notes: readonly Mistake[];
 }
 
@@ -28,7 +28,7 @@ export function loadReservations(
 
 /** Of one name, the file of berth's counts and not the unit: it is where an administrator overrides a package. */
 export function addUnits(configuration: Configuration, inUnits: UnitReservations): AllReservations {
-  const notes: Mistake[] = [];
+  const notes: Mistake[] = [...inUnits.notes];
   const own = new Map(configuration.reservations.map((each) => [each.name, each.at.file]));
   for (const name of configuration.broken) if (!own.has(name)) own.set(name, `${name}.conf`);
   const kept = inUnits.reservations.filter(({ name, at }) => {

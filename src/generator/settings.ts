@@ -51,8 +51,6 @@ export function settingsFor(
     notes.push(`there is no ${unit.found.id} yet`);
 
   const store = storable(unit, wanted, mistakes);
-  if (store.length > 0 && unit.isOn('Service', 'PrivatePIDs'))
-    notes.push('PrivatePIDs=yes: systemd 257 sets a wrong LISTEN_PID, which sd_listen_fds(3) takes for none');
   const { wrapped, lines } = wrappable(unit, wanted, mistakes, notes);
   const asked = wanted.filter(({ handoff }) => handoff === 'lend' || handoff === 'release');
   const lent = asked.filter(({ handoff }) => handoff === 'lend');

@@ -53,8 +53,8 @@ function directoryHash(root: string, directory: string): string {
   // portreserve's files have no ending.
   const meaning =
     directory === portreserveDirectory
-      ? /\.(conf|service|socket|container|kube|d)$|^[^.~]+$/
-      : /\.(conf|service|socket|container|kube|d)$/;
+      ? /\.(conf|service|socket|container|kube|d|wants|requires|upholds)$|^[^.~]+$/
+      : /\.(conf|service|socket|container|kube|d|wants|requires|upholds)$/;
   let sum = 0;
   let count = 0;
   for (const name of entries(root + directory)) {

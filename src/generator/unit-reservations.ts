@@ -1,4 +1,4 @@
-import type { Location, Mistake, Reservation } from '../model/reservation.js';
+import { formatMistake, type Location, type Mistake, type Reservation } from '../model/reservation.js';
 import { socketKeys, reservationKeys } from '../config/keys.js';
 import { buildReservation } from '../config/reservation.js';
 import type { Services } from '../config/services.js';
@@ -13,6 +13,8 @@ export interface UnitReservations {
   readonly mistakes: readonly Mistake[];
   /** The names of those that have a mistake. */
   readonly broken: readonly string[];
+  /** Templates that would reserve something, if there were an instance. */
+  readonly notes: readonly Mistake[];
 }
 
 const section = 'X-Berth';
@@ -29,30 +31,41 @@ export function reservationsInUnits(search: UnitSearch, services: Services): Uni
   const reservations = new Map<string, Reservation>();
   const mistakes: Mistake[] = [];
   const broken = new Set<string>();
+  const notes: Mistake[] = [];
   for (const id of markedUnits(search)) {
     const found = search.find(id);
     if (found.state !== 'found') continue;
     const made = reservationOf(readUnit(search, found), services);
     if (made === undefined) continue;
+    if (isTemplate(id)) {
+      const message = `nothing is reserved here: no instance of ${id} is enabled, or has a file or drop-ins of its own`;
+      notes.push({ ...made.at, key: '', message });
+      continue;
+    }
     mistakes.push(...made.mistakes);
     const earlier = reservations.get(made.name);
     if (made.reservation === undefined) broken.add(made.name);
     else if (earlier === undefined) reservations.set(made.name, made.reservation);
     else
       mistakes.push({
-        ...made.reservation.at,
+        ...made.at,
         key: '',
         message: `'${made.name}' is reserved already in ${earlier.at.file}`,
       });
   }
   return {
     reservations: [...reservations.values()].filter(({ name }) => !broken.has(name)),
-    mistakes,
+    // Instances have the lines of their template in common.
+    mistakes: [...new Map(mistakes.map((each) => [formatMistake(each), each])).values()],
     broken: [...broken],
+    notes,
   };
 }
 
-/** The units one of whose files contains a mark, by the names that systemd calls them by, sorted. */
+/**
+ * The units one of whose files contains a mark, by the names that systemd calls them by, sorted. A template stands for
+ * its instances; one without is left, to be told of.
+ */
 function markedUnits(search: UnitSearch): string[] {
   const names = search.names();
   const marked = new Set<string>();
@@ -68,7 +81,15 @@ function markedUnits(search: UnitSearch): string[] {
       if (name.endsWith(`.${type}`) || dropInDirectories(name).includes(directory))
         marked.add(search.find(name).id);
   }
-  return [...marked].sort();
+  const units = [...marked].flatMap((id) => {
+    const instances = isTemplate(id) ? search.instancesOf(id) : [];
+    return instances.length === 0 ? [id] : instances;
+  });
+  return [...new Set(units)].sort();
+}
+
+function isTemplate(id: string): boolean {
+  return parseUnitName(id)?.instance === '';
 }
 
 function isMarked(search: UnitSearch, file: string): boolean {
@@ -86,6 +107,8 @@ function isMarked(search: UnitSearch, file: string): boolean {
 
 interface Made {
   readonly name: string;
+  /** The first line that is about it. */
+  readonly at: Location;
   readonly reservation?: Reservation;
   readonly mistakes: readonly Mistake[];
 }
@@ -103,9 +126,10 @@ function reservationOf(unit: Unit, services: Services): Made | undefined {
   const at: Location = made.flat()[0] ?? { file: unit.found.file ?? '', line: 1 };
   const built = buildReservation(name, at, files, services);
   const mistakes = built.mistakes.map((each) => asWritten(unit, each));
-  const clash = type === 'socket' ? doubled(unit) : [];
-  if (built.reservation === undefined || clash.length > 0) return { name, mistakes: [...mistakes, ...clash] };
-  return { name, reservation: built.reservation, mistakes };
+  const clash = type === 'socket' ? [...doubled(unit), ...accepting(unit)] : [];
+  if (built.reservation === undefined || clash.length > 0)
+    return { name, at, mistakes: [...mistakes, ...clash] };
+  return { name, at, reservation: built.reservation, mistakes };
 }
 
 /** A mistake under the key and section that stand in the unit. */
@@ -159,6 +183,19 @@ function ofService(unit: Unit): Assignment[][] | undefined {
       .filter((each) => each.section === section)
       .map((each) => ({ ...each, section: reservationKeys.has(each.key) ? 'Reservation' : 'Socket' })),
   );
+}
+
+/** Accept=yes has systemd start an instance for each connection: there is no one service that could get what is reserved. */
+function accepting(unit: Unit): Mistake[] {
+  if (!unit.isOn('Socket', 'Accept')) return [];
+  const message =
+    'with Accept=yes there is a service for each connection, and none that could get this socket: reserve it in a unit of its own';
+  const at = unit.files.flatMap(({ assignments }) => assignments).find(isDirective);
+  return at === undefined ? [] : [{ file: at.file, line: at.line, key: at.key, message }];
+}
+
+function isDirective({ section, key, value }: Assignment): boolean {
+  return section === 'Socket' && directive.test(key) && value !== '';
 }
 
 /** The addresses that a .socket unit both activates on and reserves: systemd could not bind them any more. */

@@ -49,6 +49,8 @@ export class UnitSearch {
   readonly #files = new Map<string, { readonly path: string } | { readonly alias: string }>();
   /** A drop-in directory's name → its places, in the order of the search path. */
   readonly #dropIns = new Map<string, string[]>();
+  /** Directories of links by which units are enabled. */
+  readonly #wants: string[] = [];
   /** Among thousands of unit files there are few, and each unit is asked for its own. */
   #aliases: { readonly name: string; readonly target: string | undefined }[] | undefined;
 
@@ -76,6 +78,10 @@ export class UnitSearch {
       else known.push(directory);
       return;
     }
+    if (/\.(wants|requires|upholds)$/.test(entry)) {
+      this.#wants.push(`${directory}/${entry}`);
+      return;
+    }
     const name = parseUnitName(entry);
     if (name === undefined || !types.includes(name.type) || this.#files.has(entry)) return;
     const file = `${directory}/${entry}`;
@@ -101,6 +107,17 @@ export class UnitSearch {
   fileOf(name: string): string | undefined {
     const entry = this.#files.get(name);
     return entry !== undefined && 'path' in entry ? entry.path : undefined;
+  }
+
+  /** The instances of a template that are known: by a file or drop-ins of their own, or because they are enabled. */
+  instancesOf(template: string): string[] {
+    const dropIns = [...this.#dropIns.keys()].map((directory) => directory.slice(0, -'.d'.length));
+    const enabled = this.#wants.flatMap((directory) => orUndefined(() => this.source.list(directory)) ?? []);
+    const ids = [...this.#files.keys(), ...dropIns, ...enabled]
+      .filter((name) => templateOf(name) !== undefined)
+      .map((name) => this.idOf(name))
+      .filter((id) => templateOf(id) === template);
+    return [...new Set(ids)];
   }
 
   /** Every drop-in file of every unit, under the name of its directory. */

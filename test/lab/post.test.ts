@@ -53,6 +53,7 @@ for (const { root, of } of roots) {
         { socket: 'post', service: 'post', port: 7601, name: 'post.socket' },
         { socket: 'front', service: 'back', port: 7602, name: 'ipp' },
         { socket: 'tpl@one', service: 'tpl@one', port: 7603, name: 'tpl@one.socket' },
+        { socket: 'port@7604', service: 'port@7604', port: 7604, name: 'port@7604.socket' },
       ];
       const options = {
         root,
@@ -65,12 +66,16 @@ for (const { root, of } of roots) {
           'tpl@.socket': '[Socket]\nListenStream=7603\n',
           'tpl@one.socket.d/udp.conf': '[Socket]\nListenDatagramNoActivate=7603\n',
           'tpl@.service': service,
+          'port@.socket':
+            '[Socket]\nListenStream=%i\nListenDatagramNoActivate=%i\n[Install]\nWantedBy=sockets.target\n',
+          'port@.service': service,
           // Started by a datagram, as systemd does it.
           'witness.socket': '[Socket]\nListenDatagram=7609\n',
           'witness.service': service,
           'sockets.target.d/all.conf':
             '[Unit]\nWants=post.socket front.socket tpl@one.socket witness.socket\n',
         },
+        enable: ['port@7604.socket'],
         programs: peerAt(),
       };
       await withLab(t, options, async (lab) => {
@@ -127,6 +132,7 @@ for (const { root, of } of roots) {
           'dropped.service.d/other.conf': '[Unit]\nDescription=Has drop-ins\n',
           'file.service': service,
           'typo.service': service,
+          'turn.service': `[Service]\nType=notify\nExecStart=${peer} serve --notify\n`,
           'tpl@.service': service,
         },
         programs: peerAt(),
@@ -168,6 +174,16 @@ for (const { root, of } of roots) {
         assert.equal(await failureToAsk(lab, 'tcp', '127.0.0.1', 7616), 'ECONNREFUSED');
         await lab.run('cat >/etc/berth/typo.conf', { input: `[Socket]\n${listen(7616)}` });
         await assertServed('typo', 7616);
+
+        // Another Handoff=, by which the unit asks in another way than berthd knows.
+        for (const handoff of ['exec', 'store', 'none', 'store']) {
+          await lab.write(
+            '/etc/berth/turn.conf',
+            `[Socket]\n${listen(7617)}[Reservation]\nHandoff=${handoff}\n`,
+          );
+          if (handoff !== 'none') await assertServed('turn', 7617);
+          else await lab.run(['berth', 'reload']);
+        }
 
         assert.equal(await lab.property('berth.service', 'MainPID'), berthd);
       });

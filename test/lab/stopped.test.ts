@@ -234,6 +234,41 @@ labTest('with WhileStopped=queue a crash and the time before the restart refuse 
   });
 });
 
+labTest('with WhileStopped=queue a start that fails refuses nobody', async (t) => {
+  const check = 'ExecStartPre=/usr/bin/test -e /run/fit';
+  const cases = [
+    { name: 'before', port: 7835 },
+    { name: 'after', port: 7836 },
+  ];
+  const options = {
+    units: {
+      'before.service': unit(check),
+      'after.service': unit(),
+      // Behind the claim.
+      'after.service.d/90-check.conf': `[Service]\n${check}\n`,
+    },
+    programs: peerAt(),
+    files: reservations(
+      Object.fromEntries(cases.map(({ name, port }) => [name, both(port, 'WhileStopped=queue')])),
+    ),
+  };
+  await withLab(t, options, async (lab) => {
+    for (const { name, port } of cases) {
+      const start = ['systemctl', 'start', `${name}.service`];
+      const asked: Promise<unknown>[] = [];
+      for (let failures = 0; failures < 3; failures++) {
+        asked.push(askPeer(lab, 'tcp', '127.0.0.1', port));
+        assert.equal((await lab.run(start, { allowFail: true })).status, 1, name);
+        await waitForState(lab, name, 'held');
+      }
+      await lab.run(['touch', '/run/fit']);
+      await lab.run(start);
+      assert.equal((await Promise.all(asked)).length, 3);
+      await lab.run(['rm', '/run/fit']);
+    }
+  });
+});
+
 labTest('a changed WhileStopped= counts at once for a stopped service', async (t) => {
   const options = {
     units: { 'web.service': unit() },

@@ -17,7 +17,7 @@ import { labTest } from './requirements.js';
 import { isSanitized } from './sanitized.js';
 
 /** A reservation that has the same port for both protocols. */
-function both(port: number, ...settings: string[]): string {
+function both(port: number | string, ...settings: string[]): string {
   return reservation([`ListenStream=${port}`, `ListenDatagram=${port}`], settings);
 }
 
@@ -32,11 +32,47 @@ interface Kind {
 
 const served = `ExecStart=${peer} serve`;
 
+/** Takes the name org.berth.Lab on the system's bus, and keeps it: the D-Bus specification's Hello and RequestName. */
+const busName = `
+const { connect } = require('node:net');
+const pad = (bytes, to) => [...bytes, ...Array((to - (bytes.length % to)) % to).fill(0)];
+const u32 = (n) => [n & 255, (n >> 8) & 255, 0, 0];
+const string = (s) => [...u32(s.length), ...Buffer.from(s), 0];
+const field = (code, type, value) => [code, 1, type.charCodeAt(0), 0, ...value];
+function call(serial, member, signature, body) {
+  const bus = 'org.freedesktop.DBus';
+  const fields = [
+    field(1, 'o', string('/org/freedesktop/DBus')),
+    field(2, 's', string(bus)),
+    field(3, 's', string(member)),
+    field(6, 's', string(bus)),
+    ...(signature === '' ? [] : [field(8, 'g', [signature.length, ...Buffer.from(signature), 0])]),
+  ].reduce((all, each) => [...pad(all, 8), ...each], []);
+  return Buffer.from([108, 1, 0, 1, ...u32(body.length), ...u32(serial), ...u32(fields.length), ...pad(fields, 8), ...body]);
+}
+const socket = connect('/run/dbus/system_bus_socket');
+socket.write(Buffer.from('\\0AUTH EXTERNAL 30\\r\\n'));
+socket.once('data', () => {
+  socket.write('BEGIN\\r\\n');
+  socket.write(call(1, 'Hello', '', []));
+  socket.write(call(2, 'RequestName', 'su', [...pad(string('org.berth.Lab'), 4), ...u32(0)]));
+  socket.resume();
+});
+`;
+
 const kinds: Readonly<Record<string, Kind>> = {
   simple: { port: 7101, service: ['Type=simple', served] },
   exec: { port: 7102, service: ['Type=exec', served] },
   forking: { port: 7103, service: ['Type=forking', `${served} --fork`] },
   notify: { port: 7104, service: ['Type=notify', `${served} --notify`] },
+  bus: {
+    port: 7114,
+    service: [
+      'Type=dbus',
+      'BusName=org.berth.Lab',
+      `ExecStart=/bin/sh -c 'node /srv/bus-name.js & exec ${peer} serve'`,
+    ],
+  },
   idle: { port: 7105, service: ['Type=idle', served], idle: true },
   // Its READY=1 comes from a process that is not the main one, which NotifyAccess=exec would not take.
   chatty: {
@@ -74,8 +110,8 @@ const kinds: Readonly<Record<string, Kind>> = {
     port: 7111,
     service: ['RootDirectory=/srv/root', 'ExecStart=/peer serve'],
   },
-  'tpl@one': { port: 7112, service: [], uid: 'dynamic' },
-  'tpl@two': { port: 7113, service: [], uid: 'dynamic' },
+  'tpl@7112': { port: 7112, service: [], uid: 'dynamic' },
+  'tpl@7113': { port: 7113, service: [], uid: 'dynamic' },
 };
 
 /** What the service was given: the reservation's sockets, TCP before UDP, by their name, and no others. */
@@ -88,68 +124,95 @@ function assertHanded(name: string, held: readonly (number | undefined)[], { soc
   assert.deepEqual([given.get('tcp'), given.get('udp')], held, name);
 }
 
-labTest('every kind of service gets its sockets from PID 1, over restarts and stops', async (t) => {
-  const names = Object.keys(kinds).filter((name) => !isSanitized || name !== 'rooted');
-  const options = {
-    units: {
-      'tpl@.service': `[Service]\nDynamicUser=yes\n${served}\n`,
-      ...Object.fromEntries(
-        names
-          .filter((name) => !name.includes('@'))
-          .map((name) => [`${name}.service`, `[Service]\n${(kinds[name]?.service ?? []).join('\n')}\n`]),
-      ),
-    },
-    programs: peerAt('/srv/root/peer'),
-    files: {
-      '/srv/root/usr/lib/os-release': 'ID=root\n',
-      ...reservations(Object.fromEntries(names.map((name) => [name, both(kinds[name]?.port ?? 0)]))),
-    },
-  };
-  await withLab(t, options, async (lab) => {
-    const all = await Promise.all(names.map((name) => inodesOf(lab, name)));
-    for (const [index, name] of names.entries()) {
-      const inodes = all[index] ?? [];
-      const { port, uid } = kinds[name] ?? { port: 0 };
-      const unit = `${name}.service`;
-      await lab.systemctl('start', unit);
-      const pids = new Set<number>();
-      for (const verb of ['restart', 'restart', undefined]) {
-        for (const protocol of ['tcp', 'udp'] as const) {
-          const answer = await askPeer(lab, protocol, '127.0.0.1', port);
-          assertHanded(name, inodes, answer);
-          if (uid === 'dynamic')
-            assert.ok(answer.uid >= 61184 && answer.uid <= 65519, `${name}: ${answer.uid}`);
-          else assert.equal(answer.uid, uid ?? 0, name);
-          pids.add(answer.pid);
-        }
-        if (verb !== undefined) await lab.systemctl(verb, unit);
-      }
-      assert.equal(pids.size, 3, `${name}: a process for each start`);
-      assert.equal((await statusOf(lab, name)).state, 'active', name);
-
-      await lab.systemctl('stop', unit);
-      const held = async () => {
-        const status = await statusOf(lab, name);
-        return status.state === 'held' ? status : undefined;
+/** systemd 252 and 257. */
+for (const { root, of } of [
+  { root: 'host', of: 'the system' },
+  { root: 'trixie', of: 'Debian 13' },
+] as const)
+  labTest(
+    `every kind of service gets its sockets from PID 1, over restarts and stops (${of})`,
+    async (t) => {
+      const names = Object.keys(kinds).filter((name) => !isSanitized || name !== 'rooted');
+      const options = {
+        root,
+        packages: ['dbus'],
+        units: {
+          'tpl@.service': `[Service]\nDynamicUser=yes\n${served}\n`,
+          ...Object.fromEntries(
+            names
+              .filter((name) => !name.includes('@'))
+              .map((name) => [`${name}.service`, `[Service]\n${(kinds[name]?.service ?? []).join('\n')}\n`]),
+          ),
+        },
+        programs: peerAt('/srv/root/peer'),
+        files: {
+          '/srv/root/usr/lib/os-release': 'ID=root\n',
+          '/srv/bus-name.js': busName,
+          '/etc/dbus-1/system.d/lab.conf':
+            '<busconfig><policy user="root"><allow own="org.berth.Lab"/></policy></busconfig>\n',
+          // Two instances of one text, as links to tpl@.conf would have it.
+          ...reservations(
+            Object.fromEntries(
+              names.map((name) => [name, both(name.includes('@') ? '%i' : (kinds[name]?.port ?? 0))]),
+            ),
+          ),
+        },
       };
-      const stopped =
-        kinds[name]?.idle === true ? await lab.until('the end', held) : await statusOf(lab, name);
-      assert.equal(await failureToAsk(lab, 'tcp', '::1', port), 'ECONNREFUSED', name);
-      assert.equal(await failureToAsk(lab, 'udp', '127.0.0.1', port), 'EAGAIN', name);
-      assert.equal(stopped.state, 'held', name);
-      assert.deepEqual(
-        stopped.sockets.map(({ state }) => state),
-        ['held', 'held'],
-        name,
-      );
+      await withLab(t, options, async (lab) => {
+        const all = await Promise.all(names.map((name) => inodesOf(lab, name)));
+        for (const [index, name] of names.entries()) {
+          const inodes = all[index] ?? [];
+          const { port, uid } = kinds[name] ?? { port: 0 };
+          const unit = `${name}.service`;
+          /** To systemd a unit of Type=idle is active before its first command has run. */
+          const start = async (verb: string): Promise<void> => {
+            await lab.systemctl(verb, unit);
+            if (kinds[name]?.idle !== true) return;
+            const running = async () =>
+              (await lab.property(unit, 'SubState')) === 'running' ? true : undefined;
+            await lab.until('its command to be started', running);
+          };
+          await start('start');
+          const pids = new Set<number>();
+          for (const verb of ['restart', 'restart', undefined]) {
+            for (const protocol of ['tcp', 'udp'] as const) {
+              const answer = await askPeer(lab, protocol, '127.0.0.1', port);
+              assertHanded(name, inodes, answer);
+              if (uid === 'dynamic')
+                assert.ok(answer.uid >= 61184 && answer.uid <= 65519, `${name}: ${answer.uid}`);
+              else assert.equal(answer.uid, uid ?? 0, name);
+              pids.add(answer.pid);
+            }
+            if (verb !== undefined) await start(verb);
+          }
+          assert.equal(pids.size, 3, `${name}: a process for each start`);
+          assert.equal((await statusOf(lab, name)).state, 'active', name);
 
-      await lab.systemctl('start', unit);
-      assertHanded(name, inodes, await askPeer(lab, 'tcp', '::1', port));
-    }
-    assert.deepEqual(await Promise.all(names.map((name) => inodesOf(lab, name))), all);
-    assert.equal(await lab.systemctl('--failed', '--no-legend'), '');
-  });
-});
+          await lab.systemctl('stop', unit);
+          const held = async () => {
+            const status = await statusOf(lab, name);
+            return status.state === 'held' ? status : undefined;
+          };
+          const stopped =
+            kinds[name]?.idle === true ? await lab.until('the end', held) : await statusOf(lab, name);
+          assert.equal(await failureToAsk(lab, 'tcp', '::1', port), 'ECONNREFUSED', name);
+          assert.equal(await failureToAsk(lab, 'udp', '127.0.0.1', port), 'EAGAIN', name);
+          assert.equal(stopped.state, 'held', name);
+          assert.deepEqual(
+            stopped.sockets.map(({ state }) => state),
+            ['held', 'held'],
+            name,
+          );
+
+          await start('start');
+          assertHanded(name, inodes, await askPeer(lab, 'tcp', '::1', port));
+        }
+        assert.deepEqual(await Promise.all(names.map((name) => inodesOf(lab, name))), all);
+        assert.equal(await lab.systemctl('--failed', '--no-legend'), '');
+      });
+    },
+    root === 'trixie' ? { programs: { debootstrap: 'debootstrap' } } : {},
+  );
 
 labTest('oneshot, a socket unit of its own, several reservations, and a service that crashes', async (t) => {
   const unit = (...lines: string[]): string =>

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
 import { askPeer, inodesOf, peer, peerAt, reservation, reservations, seeded, whileKilled } from './claims.js';
 import { withLab, type Lab, type LabOptions } from './lab.js';
 import { labTest } from './requirements.js';
@@ -9,10 +10,11 @@ const restarts = Number(process.env['LAB_RESTARTS'] ?? 1000);
 const batch = 50;
 
 /** A server in store mode, with every kind of thief on its port since before it first started. */
-function labWithThieves(): LabOptions {
+function labWithThieves(root: 'host' | 'trixie' = 'host'): LabOptions {
   const thief = thiefAtBoot(`--port 7001 ${everyKind}`, ['web.service']);
   return {
     ...thief,
+    root,
     units: {
       ...thief.units,
       'web.service': `[Unit]
@@ -70,30 +72,39 @@ async function assertHeldWhileStopped(lab: Lab, inodes: readonly (number | undef
 
 const seed = Number(process.env['LAB_SEED'] ?? Date.now() % 1e6);
 
+/** Restarts the service while berthd is killed, and looks that nothing is stolen and none fails. */
+async function assertNobodyTakesIt(t: TestContext, root: 'host' | 'trixie', times: number): Promise<void> {
+  await withLab(t, labWithThieves(root), async (lab) => {
+    const atBoot = await askThief(lab);
+    const inodes = await inodesOf(lab, 'web');
+    const begun = performance.now();
+    const series = async () => {
+      for (let done = 0; done < times; done += batch) {
+        await restart(lab, Math.min(batch, times - done));
+        await assertServed(lab, inodes);
+      }
+    };
+    const kills = await whileKilled(lab, series, seeded(seed), 2000);
+    const each = (performance.now() - begun) / times;
+    await assertHeldWhileStopped(lab, inodes);
+    const thief = await askThief(lab);
+    assertNoTheft(thief, atBoot);
+    assert.ok(kills >= times / 50, `killed ${kills} times`);
+    t.diagnostic(
+      `${times} restarts of ${each.toFixed(0)} ms, berthd killed ${kills} times, ${thief.attempts} attempts of ${Object.keys(thief.kinds).length} thieves, ${thief.thefts} thefts`,
+    );
+  });
+}
+
 labTest(
   `nobody takes the port of a service in ${restarts} restarts, and none fails, with berthd killed among them (LAB_SEED=${seed})`,
-  async (t) => {
-    await withLab(t, labWithThieves(), async (lab) => {
-      const atBoot = await askThief(lab);
-      const inodes = await inodesOf(lab, 'web');
-      const begun = performance.now();
-      const series = async () => {
-        for (let done = 0; done < restarts; done += batch) {
-          await restart(lab, Math.min(batch, restarts - done));
-          await assertServed(lab, inodes);
-        }
-      };
-      const kills = await whileKilled(lab, series, seeded(seed), 2000);
-      const each = (performance.now() - begun) / restarts;
-      await assertHeldWhileStopped(lab, inodes);
-      const thief = await askThief(lab);
-      assertNoTheft(thief, atBoot);
-      assert.ok(kills >= restarts / 50, `killed ${kills} times`);
-      t.diagnostic(
-        `${restarts} restarts of ${each.toFixed(0)} ms, berthd killed ${kills} times, ${thief.attempts} attempts of ${Object.keys(thief.kinds).length} thieves, ${thief.thefts} thefts`,
-      );
-    });
-  },
+  (t) => assertNobodyTakesIt(t, 'host', restarts),
+);
+
+labTest(
+  `nor in ${Math.ceil(restarts / 10)} with systemd 257 (LAB_SEED=${seed})`,
+  (t) => assertNobodyTakesIt(t, 'trixie', Math.ceil(restarts / 10)),
+  { programs: { debootstrap: 'debootstrap' } },
 );
 
 labTest(`nobody takes it in ${Math.ceil(restarts / 5)} restarts at full speed`, async (t) => {

@@ -202,6 +202,21 @@ describe('berth-generator', () => {
       }
     },
   };
+  it('asks Node again when an instance of a template that reserves is enabled', async (context) => {
+    const template = 'usr/lib/systemd/system/web@.service';
+    const text = '[Service]\nExecStart=/bin/web\n[X-Berth]\nListenStream=127.0.0.1:%i\n';
+    const enabled = (port: number) => ({
+      [`etc/systemd/system/multi-user.target.wants/web@${port}.service`]: `-> /${template}`,
+    });
+    // The first link makes the directory, another one comes into it.
+    for (const before of [{}, enabled(8001)]) {
+      const machine = new Machine(context, { ...files, ...before, [template]: text });
+      await machine.settle();
+      for (const [link, target] of Object.entries(enabled(8002))) put(machine.root, link, target);
+      assert.ok('web@8002.service.d/50-berth.conf' in machine.run());
+    }
+  });
+
   for (const [what, change] of Object.entries(changes)) {
     it(`asks Node again when ${what}`, async (context) => {
       const machine = new Machine(context, files);

@@ -31,7 +31,7 @@ describe('a .socket unit', () => {
       '[Unit]\nConditionPathExists=/x',
       '[Socket]\nListenStream=631\nListenFIFO=/run/fifo\nListenDatagramNoActivate=631',
       'X-ListenStreamNoActivate=127.0.0.1:ipp\nListenSequentialPacketNoActivate=@berth',
-      'Accept=yes\nMaxConnections=7\nFreeBind=yes\nReceiveBuffer=64K\nExecStartPre=/bin/true\nUser=lp',
+      'Accept=no\nMaxConnections=7\nFreeBind=yes\nReceiveBuffer=64K\nExecStartPre=/bin/true\nUser=lp',
     ].join('\n');
     const reservation = only(found(context, { [`${system}/cups.socket`]: text }));
     assert.deepEqual(addresses(reservation), ['datagram 631', 'stream 127.0.0.1:ipp', 'seqpacket @berth']);
@@ -71,6 +71,19 @@ describe('a .socket unit', () => {
     assert.deepEqual(reservation.sockets[0]?.address, { family: 'unix', path: '/run/berth-one' });
   });
 
+  it('is refused with Accept=yes, which has no one service', (context) => {
+    const files = {
+      [`${system}/x.socket`]:
+        '[Socket]\nListenStream=1\nListenDatagramNoActivate=\nListenDatagramNoActivate=1\n',
+      'etc/systemd/system/x.socket.d/a.conf': '[Socket]\nAccept=yes\n',
+    };
+    const { reservations, mistakes, broken } = found(context, files);
+    assert.deepEqual(mistakes.map(formatMistake), [
+      `/${system}/x.socket:4: ListenDatagramNoActivate: with Accept=yes there is a service for each connection, and none that could get this socket: reserve it in a unit of its own`,
+    ]);
+    assert.deepEqual([reservations, broken], [[], ['x']]);
+  });
+
   it('counts once, whatever names it has, and not when it is masked', (context) => {
     const text = '[Socket]\nListenStreamNoActivate=1\n';
     const files = {
@@ -102,6 +115,54 @@ describe('a .socket unit', () => {
   });
 });
 
+describe('a template', () => {
+  const template = '[Socket]\nListenDatagramNoActivate=127.0.0.1:%i\n';
+
+  it('reserves for each instance that is enabled, or has a file or drop-ins of its own', (context) => {
+    const files = {
+      [`${system}/web@.socket`]: template,
+      'etc/systemd/system/web@1.socket': `-> /${system}/web@.socket`,
+      'etc/systemd/system/web@2.socket.d/x.conf': '[Socket]\nBacklog=5\n',
+      'etc/systemd/system/sockets.target.wants/web@3.socket': `-> /${system}/web@.socket`,
+      'etc/systemd/system/sockets.target.wants/other@4.socket': `-> /${system}/other@.socket`,
+      'etc/systemd/system/also@.socket': `-> /${system}/web@.socket`,
+      'run/systemd/system/x.service.requires/also@5.socket': '-> /etc/systemd/system/also@.socket',
+      [`${system}/db@.service`]: '[Service]\nExecStart=/bin/db\n',
+      [`${system}/db@.service.d/x.conf`]: '[X-Berth]\nListenStream=127.0.0.1:%i\n',
+      'etc/systemd/system/multi-user.target.wants/db@6.service': `-> /${system}/db@.service`,
+    };
+    const { reservations, mistakes } = found(context, files);
+    assert.deepEqual(mistakes, []);
+    assert.deepEqual(
+      reservations.map((each) => [each.name, each.unit, ...addresses(each)]),
+      [
+        ['db@6', 'db@6.service', 'stream 127.0.0.1:6'],
+        ['web@1', 'web@1.service', 'datagram 127.0.0.1:1'],
+        ['web@2', 'web@2.service', 'datagram 127.0.0.1:2'],
+        ['web@3', 'web@3.service', 'datagram 127.0.0.1:3'],
+        ['web@5', 'web@5.service', 'datagram 127.0.0.1:5'],
+      ],
+    );
+  });
+
+  it('tells of a mistake once, and of itself when no instance is known', (context) => {
+    const files = {
+      [`${system}/web@.socket`]: template.replace('%i', 'x'),
+      'etc/systemd/system/sockets.target.wants/web@1.socket': `-> /${system}/web@.socket`,
+      'etc/systemd/system/sockets.target.wants/web@2.socket': `-> /${system}/web@.socket`,
+      [`${system}/none@.socket`]: template,
+    };
+    const { reservations, mistakes, notes, broken } = found(context, files);
+    assert.deepEqual([reservations, broken], [[], ['web@1', 'web@2']]);
+    assert.deepEqual(mistakes.map(formatMistake), [
+      `/${system}/web@.socket:2: ListenDatagramNoActivate: services(5) knows no 'x'`,
+    ]);
+    assert.deepEqual(notes.map(formatMistake), [
+      `/${system}/none@.socket:2: nothing is reserved here: no instance of none@.socket is enabled, or has a file or drop-ins of its own`,
+    ]);
+  });
+});
+
 describe('a .service unit', () => {
   it('reserves in [X-Berth] with the keys of both sections', (context) => {
     const files = {
@@ -130,6 +191,7 @@ describe('a .service unit', () => {
       reservations: [],
       mistakes: [],
       broken: [],
+      notes: [],
     });
   });
 });
