@@ -85,7 +85,7 @@ function run({ configDirectories, portreserveDirectory, controlPath, portreserve
       passed.find(({ name }) => name === portreserveSocketName)?.fd ??
       (portreservePath === undefined ? undefined : openPortreserveSocket(portreservePath)),
     policy: control.activated ? systemPolicy : ownPolicy(process.geteuid?.() ?? 0),
-    notifier: createNotifier(process.env),
+    notifier: () => createNotifier(process.env),
     ...(control.activated ? { guards: new SystemGuards(log) } : {}),
     ...(store === undefined ? {} : { vault: { store, passed: passed.filter(isVault) } }),
     // Only managers that can keep the sockets of a stopped service set FDSTORE (systemd.exec(5), since 254).

@@ -1,9 +1,9 @@
 import type { Reservation } from '../model/reservation.js';
 import { native } from '../native/index.js';
 import { processesWithSockets } from '../systemd/processes.js';
-import type { Entry } from './entry.js';
 import type { HeldSocket } from './held-socket.js';
 import type { Table } from './table.js';
+import type { EntryPage } from './vault-entry.js';
 
 /** A reservation that may not be at rest, with the processes but berthd and PID 1 that have its sockets open. */
 interface Awake {
@@ -12,38 +12,53 @@ interface Awake {
   readonly pids: ReadonlySet<number>;
 }
 
-/** Of all that an earlier berthd held, what is not plainly at rest: as a rule little of it. */
-export function findAwake(table: Table): Awake[] {
-  const packed: Entry[] = [];
-  const fds: number[] = [];
-  for (const entry of table.entries()) {
-    for (const fd of entry.packed?.descriptors ?? []) {
-      packed.push(entry);
-      fds.push(fd);
-    }
+/** Looks among all that an earlier berthd held for what is not plainly at rest: as a rule little of it. */
+export class AwakeSearch {
+  readonly #pages: readonly EntryPage[];
+  /** Of the pages that have been looked at, one after the other. */
+  readonly #inodes: number[][] = [];
+  readonly #awake = new Set<string>();
+
+  constructor(pages: readonly EntryPage[]) {
+    this.#pages = pages;
   }
-  const opened = [
-    ...table.opened(),
-    ...table.standIns.map(({ reservation, socket }) => ({ reservation, slots: [{ socket }] })),
-  ];
-  // A guard is as its socket is at rest: it shares with nobody and does not listen.
-  const { inodes, stirring } = native.socketStates(fds);
-  const others = opened.flatMap(({ slots }) => slots.flatMap(({ socket }) => socket?.inode ?? []));
-  if (inodes.length + others.length === 0) return [];
-  const owners = processesWithSockets([...inodes, ...others], process.pid);
-  const stirred = new Set(stirring.map((index) => packed[index]));
-  if (owners.size > 0)
-    for (const [index, inode] of inodes.entries()) if (owners.has(inode)) stirred.add(packed[index]);
-  return [...stirred, ...opened].flatMap((entry) => {
-    if (entry === undefined) return [];
-    const { reservation, slots } = entry;
-    // Nearly all of them, as a rule: they are left alone. A loan does not show in the hold.
-    const lends = reservation.handoff === 'lend';
-    if (!lends && slots.every(({ socket }) => socket?.resting === true && !owners.has(socket.inode)))
-      return [];
-    const sockets = slots.flatMap(({ socket }) => socket ?? []);
-    const pids = new Set(sockets.flatMap(({ inode }) => owners.get(inode) ?? []));
-    pids.delete(1);
-    return [{ reservation, sockets, pids }];
-  });
+
+  /** Looks at one page, which takes about a millisecond. False when there are no more. */
+  step(): boolean {
+    const page = this.#pages[this.#inodes.length];
+    if (page === undefined) return false;
+    // A guard is as its socket is at rest: it shares with nobody and does not listen.
+    const { inodes, stirring } = native.socketStates(page.fds);
+    for (const index of stirring) this.#awake.add(page.nameOfFd(index));
+    this.#inodes.push(inodes);
+    return true;
+  }
+
+  /** Once all pages have been looked at. */
+  found(table: Table): Awake[] {
+    const standIns = table.standIns.map(({ reservation, socket }) => ({ reservation, slots: [{ socket }] }));
+    const read = [
+      ...[...table.opened()].filter(({ reservation: { name } }) => !this.#awake.has(name)),
+      ...standIns,
+    ];
+    const inodes = this.#inodes.flat();
+    const others = read.flatMap(({ slots }) => slots.flatMap(({ socket }) => socket?.inode ?? []));
+    if (inodes.length + others.length === 0) return [];
+    const owners = processesWithSockets([...inodes, ...others], process.pid);
+    if (owners.size > 0)
+      for (const [index, page] of this.#pages.entries())
+        for (const [fd, inode] of this.#inodes[index]?.entries() ?? [])
+          if (owners.has(inode)) this.#awake.add(page.nameOfFd(fd));
+    const stirred = [...this.#awake].flatMap((name) => table.get(name) ?? []);
+    return [...stirred, ...read].flatMap(({ reservation, slots }) => {
+      // Nearly all of them, as a rule: they are left alone. A loan does not show in the hold.
+      const lends = reservation.handoff === 'lend';
+      if (!lends && slots.every(({ socket }) => socket?.resting === true && !owners.has(socket.inode)))
+        return [];
+      const sockets = slots.flatMap(({ socket }) => socket ?? []);
+      const pids = new Set(sockets.flatMap(({ inode }) => owners.get(inode) ?? []));
+      pids.delete(1);
+      return [{ reservation, sockets, pids }];
+    });
+  }
 }

@@ -18,7 +18,7 @@ import type { HeldSocket } from './held-socket.js';
 import type { Log } from './log.js';
 import type { Attested } from './policy.js';
 import type { ProgramState } from './program.js';
-import { findClaimants } from './recovery.js';
+import { Recovery } from './recovery.js';
 import type { Entry, Slot, Table } from './table.js';
 
 /** The answer to the last claim of a reservation, which is that to the next one while these are the same. */
@@ -36,6 +36,7 @@ export class Claims {
     this.#end(name, key);
   });
   readonly #handover: Handover;
+  readonly #recovery: Recovery;
   readonly #effects: ClaimEffects;
   readonly #granted = new WeakMap<Entry, Granted>();
   /** Something was released, and changed() has not been called yet: several may be released at once. */
@@ -46,18 +47,22 @@ export class Claims {
     this.#effects = effects;
     this.#events = events;
     this.#handover = new Handover(table, log, events, effects, (name) => this.inUse(name));
+    this.#recovery = new Recovery(table, this.#claimants, this.#handover);
   }
 
   of(name: string): Claimant[] {
+    this.#recovery.finish();
     return this.#claimants.of(name);
   }
 
   inUse(name: string): boolean {
+    this.#recovery.finish();
     return this.#claimants.inUse(name);
   }
 
   /** True while a claimant's end would be missed if nobody watched: a unit that says Done itself needs no watching. */
   get watching(): boolean {
+    this.#recovery.finish();
     return [...this.#claimants.names].some((name) => {
       const entry = this.#table.get(name)?.reservation;
       return (
@@ -153,6 +158,7 @@ export class Claims {
    */
   release({ reservation, slots }: Entry, peer: Attested, runs?: Follower): void {
     const { name, unit } = reservation;
+    this.#recovery.finish();
     const freed = this.#table.release(slots);
     const cgroup = peer.unit?.unit === unit ? peer.unit : findUnitCgroup(unit);
     if (runs !== undefined) this.#claimants.follow(reservation, [], runs);
@@ -174,19 +180,23 @@ export class Claims {
   /** The unit says that its service has ended, or, of a loan, that it has bound its own sockets. */
   done({ reservation, slots }: Entry, peer: Peer): Reply[] {
     const { name, unit } = reservation;
+    this.#recovery.finish();
     const lent = slots.flatMap(({ socket }) => (socket?.lent === true ? socket : []));
     if (lent.length > 0) for (const socket of lent) socket.endLoan();
     else this.#end(name, peer.unit?.unit === unit ? unit : String(peer.pid));
     return claimReply('done', []);
   }
 
-  /** Finds the claimants that an earlier berthd had; `claimed` are reservations of which it had released a socket. */
+  /**
+   * Begins to find the claimants that an earlier berthd had; `claimed` are reservations of which it had released a socket.
+   */
   recover(claimed: readonly string[] = []): void {
     for (const name of claimed) {
       const entry = this.#table.get(name);
       if (entry !== undefined) this.#claimants.followUnit(entry.reservation, []);
     }
-    findClaimants(this.#table, this.#claimants, this.#handover);
+    this.#recovery.begin();
+    if (this.#table.released.size > 0) this.#recovery.finish();
     this.settle();
   }
 
@@ -197,6 +207,17 @@ export class Claims {
       if (entry !== undefined) this.#claimants.followUnit(entry.reservation, []);
     }
     this.#takeBack();
+  }
+
+  /** Follows nobody any more. */
+  close(): void {
+    this.#recovery.close();
+    this.forget(() => false);
+  }
+
+  /** Before something is made of the sockets that depends on who has claimed them. */
+  finishRecovery(): void {
+    this.#recovery.finish();
   }
 
   /** Stops following the claimants of reservations that are no longer there. */

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { disk } from '../config/disk.js';
 import { loadConfiguration, type Configuration } from '../config/load.js';
 import { portreserveDirectory } from '../config/portreserve.js';
@@ -12,17 +13,23 @@ import { native } from '../native/index.js';
 import { generatorDirectory, UnitSearch, unitDirectories } from '../systemd/unit-search.js';
 
 /** What one berthd leaves to the next one, so that it need not read again what has not changed since. */
-interface Memory {
+export interface Memory {
+  /** What was read. */
+  readonly known: string;
+  /** What all files were like (native.keepStamps). It is open for as long as berthd runs. */
+  readonly stamps: number;
+}
+
+interface Known {
   /** The program and the directories: another one may read the same files in another way. */
   readonly reader: readonly string[];
   readonly settings: Settings;
-  readonly stamps: string;
 }
 
 /** Where berthd's configuration comes from. */
 export class ConfigurationFiles {
   /** The directories of which one changes when the configuration may have changed. */
-  readonly directories: readonly string[];
+  readonly #directories: readonly string[];
   readonly #own: readonly string[] | undefined;
   readonly #portreserve: string | undefined;
   readonly #program: string;
@@ -34,12 +41,19 @@ export class ConfigurationFiles {
    */
   constructor(own: readonly string[] | undefined, program: string, portreserve?: string) {
     this.#portreserve = portreserve ?? (own === undefined ? portreserveDirectory : undefined);
-    this.directories = [
+    this.#directories = [
       ...(own ?? [...defaultDirectories, ...unitDirectories, generatorDirectory]),
       ...(this.#portreserve === undefined ? [] : [this.#portreserve]),
     ];
     this.#own = own;
     this.#program = program;
+  }
+
+  /** Tells whether anything may have come since it was read last: a file changes the directory that it is in. */
+  stamp(): string {
+    return this.#directories
+      .map((directory) => String(statSync(directory, { bigint: true, throwIfNoEntry: false })?.mtimeNs))
+      .join();
   }
 
   load(): Configuration & Partial<Pick<AllReservations, 'notes'>> {
@@ -55,7 +69,7 @@ export class ConfigurationFiles {
   }
 
   /** What recall() wants to know of the last load(); undefined when it would prove nothing (see stamps.ts). */
-  remember(): string | undefined {
+  remember(): Memory | undefined {
     // The stamps know portreserve's files, which have no ending, by their directory.
     const elsewhere = ![undefined, portreserveDirectory].includes(this.#portreserve);
     if (this.#last === undefined || elsewhere) return undefined;
@@ -63,19 +77,19 @@ export class ConfigurationFiles {
     const { directories, files } = inputs;
     const text = stamps({ directories, files: new Set([...files, this.#program]) }, '', since);
     if (text === undefined) return undefined;
-    const memory: Memory = { reader: this.#reader, settings, stamps: text };
-    return JSON.stringify(memory);
+    const known: Known = { reader: this.#reader, settings };
+    return { known: JSON.stringify(known), stamps: native.keepStamps(Buffer.from(text)) };
   }
 
   /** The settings, when load() would now give what it gave at that remember(), and undefined when it might not. */
-  recall(remembered: string): Settings | undefined {
-    const { reader, settings, stamps } = JSON.parse(remembered) as Memory;
-    const same = JSON.stringify(reader) === JSON.stringify(this.#reader);
-    return same && native.stampsHold(Buffer.from(stamps)) ? settings : undefined;
+  recall({ known, stamps }: Memory): Settings | undefined {
+    if (!native.stampsHold(stamps) || known === '') return undefined;
+    const { reader, settings } = JSON.parse(known) as Known;
+    return JSON.stringify(reader) === JSON.stringify(this.#reader) ? settings : undefined;
   }
 
   get #reader(): string[] {
-    return [this.#program, ...this.directories];
+    return [this.#program, ...this.#directories];
   }
 }
 

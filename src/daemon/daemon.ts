@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { defaultSettings } from '../config/settings.js';
 import { messageOf } from '../model/errors.js';
 import type { Settings } from '../config/settings.js';
@@ -8,7 +8,7 @@ import { native } from '../native/index.js';
 import { ControlServer } from '../protocol/server.js';
 import type { Notifier } from '../systemd/notify.js';
 import { Claims } from './claims.js';
-import type { ConfigurationFiles } from './configured.js';
+import type { ConfigurationFiles, Memory } from './configured.js';
 import { withReserve } from './descriptor-reserve.js';
 import { Events } from './events.js';
 import type { Guards } from './guards.js';
@@ -26,16 +26,18 @@ import { Shortfall } from './shortfall.js';
 import { Table } from './table.js';
 import type { FdStore } from '../systemd/fd-store.js';
 import type { PassedFd } from '../systemd/listen-fds.js';
-import { recover, Vault } from './vault.js';
+import type { Recovered } from './stored.js';
+import { beginRecovery, Vault } from './vault.js';
 
 export interface DaemonOptions {
-  readonly configuration: Pick<ConfigurationFiles, 'directories' | 'load' | 'remember' | 'recall'>;
+  readonly configuration: Pick<ConfigurationFiles, 'stamp' | 'load' | 'remember' | 'recall'>;
   /** The listening control socket, which the daemon takes over. */
   readonly control: number;
   /** The datagram socket of portreserve, which the daemon takes over, where there is one. */
   readonly portreserve?: number | undefined;
   readonly policy: Policy;
-  readonly notifier: Notifier;
+  /** Called while threads begin with what takes a while. */
+  readonly notifier: () => Notifier;
   /** Where the sockets outlive berthd, and what an earlier one left there. Without it they go with the process. */
   readonly vault?: { readonly store: FdStore; readonly passed: readonly PassedFd[] };
   /** Ends the process so that the next request starts it again. Absent where the manager would drop the sockets. */
@@ -52,6 +54,7 @@ const maxConnections = 1024;
 /** berthd: the table of reservations, what keeps it up to date, and the control socket in front of it. */
 export class Daemon {
   readonly #options: DaemonOptions;
+  readonly #notifier: Notifier;
   readonly #table = new Table();
   readonly #events: Events;
   readonly #claims: Claims;
@@ -64,11 +67,16 @@ export class Daemon {
   #watchdogTimer: NodeJS.Timeout | undefined;
   #saveTimer: NodeJS.Timeout | undefined;
   #settings = defaultSettings;
-  #readStamp = '';
+  #readStamp: string;
+  readonly #recover: () => Recovered;
   /** What the next berthd needs to know the configuration by; undefined when it has to read it. */
-  #memory: string | undefined;
+  #memory: Memory | undefined;
   constructor(options: DaemonOptions) {
     this.#options = options;
+    // Before it is looked whether files have changed, which begins with the reading of the vault.
+    this.#readStamp = options.configuration.stamp();
+    this.#recover = beginRecovery(options.vault?.passed ?? []);
+    this.#notifier = options.notifier();
     const saveSoon = (): void => {
       this.#saveTimer ??= setTimeout(() => {
         this.#save();
@@ -104,19 +112,22 @@ export class Daemon {
 
   /** Holds all that can be held, opens the control socket, and says READY=1. */
   start(): void {
-    const { control, policy, notifier, log, vault } = this.#options;
+    const { control, policy, log } = this.#options;
+    const notifier = this.#notifier;
     let left: Left = { released: [], claimed: [] };
+    let stamps: number | undefined;
     try {
-      const recovered = recover(vault?.passed ?? []);
+      const recovered = this.#recover();
       left = readLeft(recovered.memory);
-      this.#table.restore(recovered.stored, left.released);
+      stamps = recovered.stamps;
+      this.#table.restore(recovered, left.released);
       if (recovered.programs !== undefined) this.#programs.restore(recovered.programs);
     } catch (error) {
       // Better to begin anew than to hold what nobody can be handed.
       log.err(`what an earlier berthd held is lost: ${messageOf(error)}`);
     }
     this.#claims.recover(left.claimed);
-    if (this.#recall(left.files)) this.#guard();
+    if (this.#recall(left.known, stamps)) this.#guard();
     else this.#configure();
     const context: MethodContext = {
       table: this.#table,
@@ -129,7 +140,7 @@ export class Daemon {
       events: this.#events,
       reload: () => this.reload(),
       refresh: () => {
-        if (this.#stampOfFiles() !== this.#readStamp) this.reload();
+        if (this.#options.configuration.stamp() !== this.#readStamp) this.reload();
       },
     };
     this.#server = new ControlServer(control, {
@@ -176,7 +187,7 @@ export class Daemon {
 
   /** Re-reads the files. A reservation with a mistake stays as it was. */
   reload(): { mistakes: readonly string[]; failures: readonly string[] } {
-    const { notifier } = this.#options;
+    const notifier = this.#notifier;
     notifier.reloading();
     try {
       const { mistakes } = this.#configure();
@@ -192,7 +203,7 @@ export class Daemon {
    * without one they go.
    */
   stop(asleep = false): void {
-    this.#options.notifier.stopping();
+    this.#notifier.stopping();
     if (!asleep) this.#options.guards?.lift();
     this.#server?.close();
     this.#portreserve?.close();
@@ -200,7 +211,7 @@ export class Daemon {
     this.#idleness.close();
     if (this.#saveTimer !== undefined) this.#save();
     clearInterval(this.#watchdogTimer);
-    this.#claims.forget(() => false);
+    this.#claims.close();
     this.#programs.close();
     if (this.#vault === undefined) this.#table.apply([], new Set(), () => false);
   }
@@ -209,14 +220,16 @@ export class Daemon {
    * True when the files are as they were when the vault was written. Then what it holds is what is configured, all of it,
    * and nothing is left to do; reading 10,000 files would take a second.
    */
-  #recall(memory: string | undefined): boolean {
+  #recall(known = '', stamps: number | undefined): boolean {
     const { configuration, vault } = this.#options;
-    // Of several vaults only one counts, and saving is what removes the others.
-    if (memory === undefined || vault?.passed.length !== 1) return false;
-    const readStamp = this.#stampOfFiles();
+    if (stamps === undefined) return false;
+    const memory = { known, stamps };
     const settings = configuration.recall(memory);
-    if (settings === undefined) return false;
-    this.#readStamp = readStamp;
+    // Of several vaults only one counts, and saving is what removes the others.
+    if (settings === undefined || vault?.passed.length !== 1) {
+      closeSync(stamps);
+      return false;
+    }
     this.#memory = memory;
     this.#use(settings);
     return true;
@@ -229,7 +242,8 @@ export class Daemon {
 
   #configure(): { mistakes: string[] } {
     const { configuration, log } = this.#options;
-    this.#readStamp = this.#stampOfFiles();
+    this.#claims.finishRecovery();
+    this.#readStamp = configuration.stamp();
     const loaded = configuration.load();
     const mistakes = loaded.mistakes.map(formatMistake);
     for (const mistake of mistakes) log.err(mistake);
@@ -240,6 +254,7 @@ export class Daemon {
       this.#options.control,
       loaded.reservations.reduce((sum, { sockets }) => sum + sockets.length, 0),
     );
+    native.roomMade();
     withReserve(() => {
       const keep = loaded.complete
         ? loaded.broken
@@ -254,6 +269,7 @@ export class Daemon {
     this.#guard();
     changes.tell();
     const clean = mistakes.length === 0 && loaded.broken.length === 0 && loaded.complete;
+    if (this.#memory !== undefined) closeSync(this.#memory.stamps);
     this.#memory = clean && this.#vault !== undefined ? configuration.remember() : undefined;
     this.#save();
     return { mistakes };
@@ -261,13 +277,6 @@ export class Daemon {
 
   #guard(): void {
     this.#options.guards?.apply(this.#settings, this.#table.reservations());
-  }
-
-  /** Tells whether anything may have come since it was read last: a file changes the directory that it is in. */
-  #stampOfFiles(): string {
-    return this.#options.configuration.directories
-      .map((directory) => String(statSync(directory, { bigint: true, throwIfNoEntry: false })?.mtimeNs))
-      .join();
   }
 
   /** What berthd would miss if it ended now. */
@@ -288,7 +297,7 @@ export class Daemon {
     const { held, wanted } = this.#table.count();
     if (held !== before) this.#save();
     this.#events.emit({ event: 'retried', count: wanted - held });
-    this.#options.notifier.status(this.#summary());
+    this.#notifier.status(this.#summary());
   }
 
   #save(): void {
@@ -298,8 +307,8 @@ export class Daemon {
     try {
       const { reservations: released, claimed } = this.#claims.released;
       const files = wanted === held ? this.#memory : undefined;
-      const left: Left = { ...(files === undefined ? {} : { files }), released, claimed };
-      this.#vault?.save(this.#table.stored(), JSON.stringify(left), this.#programs.stored());
+      const left: Left = { ...(files === undefined ? {} : { known: files.known }), released, claimed };
+      this.#vault?.save(this.#table.stored(), JSON.stringify(left), this.#programs.stored(), files?.stamps);
     } catch (error) {
       // Without a descriptor to spare, say. What was stored before is there yet.
       this.#options.log.err(`cannot store the sockets with the manager: ${messageOf(error)}`);

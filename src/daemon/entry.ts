@@ -2,7 +2,8 @@ import type { Reservation, SocketSpec } from '../model/reservation.js';
 import { HeldSocket } from './held-socket.js';
 import { holdKey, holdRequests } from './hold-request.js';
 import type { HoldRequest } from './hold-request.js';
-import type { Packed, Stored } from './stored.js';
+import type { Packed } from './stored.js';
+import type { PackedReservation } from './vault-entry.js';
 
 /**
  * One socket of a reservation: held, released (since when), or the reason why it is neither and who is in the way.
@@ -45,24 +46,18 @@ export interface StandIn {
  */
 export class PackedEntry implements Entry {
   readonly changed: number;
-  readonly #stored: Stored;
-  #packed: Packed | undefined;
+  readonly #stored: PackedReservation;
   #slots: readonly Slot[] | undefined;
 
   /** Takes the descriptors over. */
-  constructor(stored: Stored, packed: Packed, changed: number) {
+  constructor(stored: PackedReservation, changed: number) {
     this.#stored = stored;
-    this.#packed = packed;
     this.changed = changed;
   }
 
-  get packed(): Packed | undefined {
-    return this.#packed;
-  }
-
-  /** As the vault had it, to be stored again; undefined once its sockets may have become others. */
-  get stored(): Stored | undefined {
-    return this.#packed === undefined ? undefined : this.#stored;
+  /** Undefined once its sockets may have become others. */
+  get packed(): PackedReservation | undefined {
+    return this.#slots === undefined ? this.#stored : undefined;
   }
 
   get reservation(): Reservation {
@@ -76,12 +71,11 @@ export class PackedEntry implements Entry {
   get slots(): readonly Slot[] {
     if (this.#slots === undefined) {
       const { reservation, fds, guards } = this.#stored;
-      this.#packed = undefined;
       this.#slots = holdRequests(reservation).map((request, index): Slot => {
         const fd = fds[index];
         return fd === undefined
           ? { request }
-          : { request, socket: HeldSocket.adopt(request, fd, guards?.[index]) };
+          : { request, socket: HeldSocket.adopt(request, fd, guards[index]) };
       });
     }
     return this.#slots;

@@ -13,12 +13,12 @@ const maxDiagnoses = 20;
 
 /**
  * Tries to hold what is not held yet of these, also beside sockets that stand in for them. What cannot be held has its error
- * afterwards. `entries` are all that there are.
+ * afterwards. `entries` gives all that there are.
  */
 export function holdSlots(
   slots: Iterable<Slot>,
   standIns: readonly StandIn[],
-  entries: ReadonlyMap<string, Entry>,
+  entries: () => Iterable<Entry>,
 ): void {
   const places = new Map<string, HeldSocket[]>();
   for (const { socket } of standIns) append(places, placeOf(socket.request), socket);
@@ -47,7 +47,7 @@ interface Refused {
   readonly siblings: readonly HeldSocket[];
 }
 
-function explain(refused: readonly Refused[], entries: ReadonlyMap<string, Entry>): void {
+function explain(refused: readonly Refused[], entries: () => Iterable<Entry>): void {
   const taken = refused
     .filter(({ error }) => isSystemError(error) && error.code === 'EADDRINUSE')
     .slice(0, maxDiagnoses);
@@ -64,8 +64,8 @@ function explain(refused: readonly Refused[], entries: ReadonlyMap<string, Entry
 }
 
 /** Another reservation of ours may be what is in the way: `631` and `127.0.0.1:631` overlap. */
-function ownHolder(request: HoldRequest, entries: ReadonlyMap<string, Entry>): string | undefined {
-  const ours = [...entries.values()].find(({ slots }) =>
+function ownHolder(request: HoldRequest, entries: () => Iterable<Entry>): string | undefined {
+  const ours = [...entries()].find(({ slots }) =>
     slots.some(({ socket }) => socket !== undefined && overlaps(socket.request, request)),
   );
   return ours && `reservation '${ours.reservation.name}'`;

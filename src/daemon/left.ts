@@ -2,8 +2,8 @@ import type { Reservation } from '../model/reservation.js';
 
 /** What one berthd leaves to the next one beside the sockets. */
 export interface Left {
-  /** By which it knows the configuration; without it, it has to read it. */
-  readonly files?: string;
+  /** By which it knows the configuration, with the stamps beside; without it, it has to read it. */
+  readonly known?: string;
   /** The reservations of which a socket is released, and the names of those that have claimants. */
   readonly released: readonly Reservation[];
   readonly claimed: readonly string[];

@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs';
 import type { Reservation } from '../model/reservation.js';
-import { PackedEntry, slotsOf, type Entry, type SharedSlots, type Slot, type StandIn } from './entry.js';
+import { slotsOf, type Entry, type SharedSlots, type Slot, type StandIn } from './entry.js';
 import { HeldSocket } from './held-socket.js';
 import { holdKey, holdRequests } from './hold-request.js';
 import { append } from './lists.js';
@@ -29,16 +29,10 @@ export function restoreEntries(
   const parts = [
     ...stored.filter(({ standsIn }) => standsIn !== true),
     ...released.map((reservation): Stored => ({ reservation, fds: [] })),
-  ].map((part) => ({ part, name: part.packed?.name ?? part.reservation.name }));
-  for (const { part, name } of parts.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    if (entries.has(name)) continue;
-    const whole = wholes.get(name);
-    entries.set(
-      name,
-      part.packed !== undefined && whole === undefined
-        ? new PackedEntry(part, part.packed, changed)
-        : restoreEntry(part, whole, shared, changed),
-    );
+  ];
+  for (const part of parts.sort((a, b) => (a.reservation.name < b.reservation.name ? -1 : 1))) {
+    const { name } = part.reservation;
+    if (!entries.has(name)) entries.set(name, restoreEntry(part, wholes.get(name), shared, changed));
   }
   return entries;
 }

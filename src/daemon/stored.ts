@@ -1,6 +1,7 @@
 import type { Reservation } from '../model/reservation.js';
 import type { ProgramState } from './program.js';
 import type { RearKeep } from './rears.js';
+import type { EntryPage } from './vault-entry.js';
 
 /** A reservation with the sockets of it that are held, and a descriptor for each; or with those that stand in (Table). */
 export interface Stored {
@@ -38,7 +39,11 @@ export interface StoredPrograms {
 /** What an earlier berthd left: its sockets, and what it wanted its successor to know besides. */
 export interface Recovered {
   readonly stored: readonly Stored[];
+  /** Those of which no more is read yet than how many there are. */
+  readonly pages: readonly EntryPage[];
   readonly memory: string | undefined;
+  /** The file that came with it. */
+  readonly stamps: number | undefined;
   readonly programs: StoredPrograms | undefined;
 }
 

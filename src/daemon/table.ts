@@ -8,6 +8,7 @@ import {
   type Slot,
   type StandIn,
 } from './entry.js';
+import { Entries } from './entries.js';
 import type { HeldSocket } from './held-socket.js';
 import { holdKey } from './hold-request.js';
 import type { HoldRequest } from './hold-request.js';
@@ -15,7 +16,9 @@ import { holdSlots } from './holding.js';
 import { append } from './lists.js';
 import { overlaps, placeOf } from './overlap.js';
 import { restoreEntries, restoreStandIns } from './restored.js';
-import type { Stored } from './stored.js';
+import type { Recovered, Stored } from './stored.js';
+import { Unread } from './unread.js';
+import type { EntryPage } from './vault-entry.js';
 
 export type { Entry, Slot } from './entry.js';
 
@@ -27,7 +30,7 @@ const maxFormerNames = 16;
  * stays bound.
  */
 export class Table {
-  #entries = new Map<string, Entry>();
+  #entries = new Entries();
   #released = new Set<Slot>();
   #standIns: readonly StandIn[] = [];
 
@@ -37,22 +40,27 @@ export class Table {
 
   /** All reservations, by name. */
   entries(): IterableIterator<Entry> {
-    return this.#entries.values();
+    return this.#entries.all().values();
+  }
+
+  /** What came out of the vault as it was there; the sockets are in the entries. */
+  get pages(): readonly EntryPage[] {
+    return this.#entries.pages;
   }
 
   /** Read one after the other, and only as far as somebody does. */
   *reservations(): IterableIterator<Reservation> {
-    for (const { reservation } of this.#entries.values()) yield reservation;
+    for (const { reservation } of this.entries()) yield reservation;
   }
 
   /** Those of which anything could be amiss: what is as it came out of the vault is held. */
   *opened(): IterableIterator<Entry> {
-    for (const entry of this.#entries.values()) if (entry.packed === undefined) yield entry;
+    for (const entry of this.#entries.made()) if (entry.packed === undefined) yield entry;
   }
 
   /** Each socket once. */
   slots(): IterableIterator<Slot> {
-    return slotsIn(this.#entries.values());
+    return slotsIn(this.entries());
   }
 
   get released(): ReadonlySet<Slot> {
@@ -66,16 +74,17 @@ export class Table {
 
   /** All that is held and was made for a reservation of this name. */
   socketsOf(name: string): HeldSocket[] {
-    const slots = this.#entries.get(name)?.slots ?? [];
+    const slots = this.get(name)?.slots ?? [];
     const left = this.#standIns.filter(({ reservation }) => reservation.name === name);
     return [...slots.flatMap(({ socket }) => socket ?? []), ...left.map(({ socket }) => socket)];
   }
 
   /** How many sockets are wanted, how many of them are held, and how many more are released. */
   count(): { wanted: number; held: number; released: number } {
-    const count = { wanted: 0, held: 0, released: 0 };
+    const unread = this.#entries.unreadSockets;
+    const count = { wanted: unread, held: unread, released: 0 };
     const opened: Entry[] = [];
-    for (const entry of this.#entries.values()) {
+    for (const entry of this.#entries.made()) {
       if (entry.packed === undefined) opened.push(entry);
       else {
         count.wanted += entry.packed.sockets;
@@ -100,8 +109,13 @@ export class Table {
    * Begins with what an earlier berthd held, and with the reservations of which it had released sockets: the others that
    * they have. Takes the descriptors over.
    */
-  restore(stored: readonly Stored[], released: readonly Reservation[] = []): void {
-    this.#entries = restoreEntries(stored, released);
+  restore(
+    { stored, pages }: Pick<Recovered, 'stored' | 'pages'>,
+    released: readonly Reservation[] = [],
+  ): void {
+    const unread = new Unread(pages);
+    const others = released.flatMap(({ name }) => unread.take(name) ?? []);
+    this.#entries = new Entries(restoreEntries([...stored, ...others], released), unread);
     this.#standIns = restoreStandIns(stored);
     this.#findReleased();
   }
@@ -113,8 +127,8 @@ export class Table {
 
   /** What is held, to be stored. The descriptors stay the table's. */
   stored(): Stored[] {
-    const entries = [...this.#entries.values()].map((entry) => {
-      if (entry instanceof PackedEntry && entry.stored !== undefined) return entry.stored;
+    const entries = [...this.entries()].map((entry) => {
+      if (entry instanceof PackedEntry && entry.packed !== undefined) return entry.packed;
       const { reservation, slots, formerNames } = entry;
       const held = slots.flatMap(({ socket }, index) => {
         return socket === undefined ? [] : [{ spec: specOf(reservation, index, socket.request), socket }];
@@ -163,7 +177,7 @@ export class Table {
     inUse: (name: string) => boolean,
   ): void {
     const known = new Set(reservations.map(({ name }) => name));
-    const kept = [...this.#entries.values()]
+    const kept = [...this.entries()]
       .map((entry) => entry.reservation)
       .filter(({ name }) => keep.has(name) && !known.has(name));
     // With ReusePort= there can be several of one key.
@@ -189,8 +203,8 @@ export class Table {
         return [reservation.name, { reservation, slots, changed: Date.now(), formerNames }];
       }),
     );
-    const before = this.#entries;
-    this.#entries = next;
+    const before = this.#entries.all();
+    this.#entries = new Entries(next);
     this.#findReleased();
     this.#standIns = [...pool.values()].flat();
     this.hold();
@@ -203,7 +217,7 @@ export class Table {
   /** Those of the entries first: where a stand-in has the same key, what is wanted keeps its own socket. */
   *#held(): IterableIterator<StandIn> {
     const shared = new Set<HeldSocket>();
-    for (const { reservation, slots } of this.#entries.values()) {
+    for (const { reservation, slots } of this.entries()) {
       for (const { socket } of slots) {
         if (socket === undefined || shared.has(socket)) continue;
         if (reservation.legacy === true) shared.add(socket);
@@ -217,7 +231,7 @@ export class Table {
   #namesBefore(wanted: readonly Reservation[]): Map<string, string[]> {
     const current = new Set(wanted.map(({ unit, fdName }) => `${unit} ${fdName}`));
     const found = new Map<string, Set<string>>();
-    for (const { reservation, formerNames } of this.#entries.values()) {
+    for (const { reservation, formerNames } of this.entries()) {
       const { unit, handoff, fdName } = reservation;
       for (const name of handoff === 'store' ? [...formerNames, fdName] : formerNames) {
         if (current.has(`${unit} ${name}`)) continue;
@@ -233,7 +247,7 @@ export class Table {
    * when nothing is left that they stand in for. What cannot be held has its error afterwards.
    */
   hold(slots: Iterable<Slot> = slotsIn(this.opened())): void {
-    holdSlots(slots, this.#standIns, this.#entries);
+    holdSlots(slots, this.#standIns, () => this.entries());
     this.#dismiss();
   }
 

@@ -1,7 +1,7 @@
 import type { Reservation, SocketOptions, SocketSpec } from '../model/reservation.js';
 import type { RearKeep } from './rears.js';
 import type { Packed, Stored } from './stored.js';
-import type { EntryColumns, VaultEntry } from './vault-packets.js';
+import type { EntryColumns, PageHeader, VaultEntry } from './vault-packets.js';
 
 /** What an entry of one packet tells, to be gone on with by that of the next. */
 export interface Whole extends Stored {
@@ -40,37 +40,59 @@ export function unpack(entry: VaultEntry, options: SocketOptions, fds: readonly 
 
 /** The entries of one packet, to be read one by one. */
 export class EntryPage {
-  readonly columns: EntryColumns;
-  readonly #fds: readonly number[];
+  readonly header: PageHeader;
+  /** All descriptors of its entries, one entry after the other. */
+  readonly fds: readonly number[];
   readonly #text: Buffer;
   readonly #parseOptions: (text: string) => SocketOptions;
+  #columns: EntryColumns | undefined;
   #lines: readonly string[] | undefined;
   #starts: readonly number[] | undefined;
 
-  /** `text` has a line for each entry; `fds` are all that came with the packet. */
+  /** `text` has a line with the columns and one for each entry; `fds` are all that came with the packet. */
   constructor(
-    columns: EntryColumns,
+    header: PageHeader,
     text: Buffer,
     fds: readonly number[],
     parseOptions: (text: string) => SocketOptions,
   ) {
-    this.columns = columns;
+    this.header = header;
     this.#text = text;
-    this.#fds = fds;
+    this.fds = fds;
     this.#parseOptions = parseOptions;
   }
 
+  get columns(): EntryColumns {
+    return (this.#columns ??= JSON.parse(
+      this.#text.toString('utf8', 0, this.#text.indexOf('\n')),
+    ) as EntryColumns);
+  }
+
+  /** Where an entry is; undefined when it is not in this packet, which has only plain ones. */
+  find(name: string): number | undefined {
+    const { first = '', last = '' } = this.header;
+    const index = name < first || name > last ? -1 : this.columns.names.indexOf(name);
+    return index < 0 ? undefined : index;
+  }
+
+  /** Whose the descriptor is that came with the packet in that place. */
+  nameOfFd(place: number): string {
+    const index = this.#firstFds.findLastIndex((start) => start <= place);
+    return this.columns.names[index] ?? '';
+  }
+
+  get #firstFds(): readonly number[] {
+    let next = 0;
+    return (this.#starts ??= this.columns.fds.map((count) => (next += count) - count));
+  }
+
   fdsOf(index: number): readonly number[] {
-    if (this.#starts === undefined) {
-      let next = 0;
-      this.#starts = this.columns.fds.map((count) => (next += count) - count);
-    }
-    const start = this.#starts[index] ?? 0;
-    return this.#fds.slice(start, start + (this.columns.fds[index] ?? 0));
+    const start = this.#firstFds[index] ?? 0;
+    return this.fds.slice(start, start + (this.columns.fds[index] ?? 0));
   }
 
   textOf(index: number): string {
-    return (this.#lines ??= this.#text.toString('utf8').split('\n'))[index] ?? '';
+    return (this.#lines ??= this.#text.toString('utf8').split('\n'))[index + 1] ?? '';
   }
 
   optionsOf(index: number): string {

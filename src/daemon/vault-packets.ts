@@ -3,18 +3,32 @@ import type { Reservation } from '../model/reservation.js';
 import type { ProgramState } from './program.js';
 
 /**
- * A packet of the vault: a sum, a header in JSON on a line of its own, and a line of JSON for each entry in it, so that
- * an entry can be read by itself, and at any time. With it come the descriptors of its entries' sockets, in order, with
- * a guard behind the socket that has one, and then the two ends for its guards behind a program's sockets. The last
- * packets have no entries but parts of a text that is passed on with the sockets, or what is known of programs.
+ * A packet of the vault: a sum, a header in JSON on a line of its own, another line with what is known of its entries, and
+ * a line of JSON for each of them, so that an entry can be read by itself, and at any time. With it come the descriptors
+ * of its entries' sockets, in order, with a guard behind the socket that has one, and then the two ends for its guards
+ * behind a program's sockets. The first packet has no entries; with it comes the file by which the configuration is known, if
+ * there is one. The last packets have none either, but parts of a text that is passed on with the sockets, or what is known
+ * of programs.
  */
-export interface VaultHeader extends EntryColumns {
+export interface VaultHeader extends PageHeader {
   readonly berthVault: typeof formatVersion;
   readonly index: number;
   readonly total: number;
+  /** Of the first: how many descriptors come with all packets. */
+  readonly room?: number;
   readonly memory?: string;
   /** The journal and the listeners of supervised programs, whose descriptors come in that order. Never with entries. */
   readonly programs?: readonly ProgramState[];
+}
+
+/** All that a start of berthd reads of most packets. */
+export interface PageHeader {
+  readonly entries: number;
+  readonly sockets: number;
+  /** All entries are what Packed tells of. Then they are in the order of their names, of which these are two. */
+  readonly plain: boolean;
+  readonly first?: string;
+  readonly last?: string;
 }
 
 /** What is known of a packet's entries without their lines: a column for each thing, as that is read fastest. */
@@ -23,8 +37,6 @@ export interface EntryColumns {
   /** How many sockets each has, and how many descriptors. */
   readonly sockets: readonly number[];
   readonly fds: readonly number[];
-  /** All of them are what Packed tells of. */
-  readonly plain: boolean;
   /** The different options that they have, as JSON, and which of these each has, counted from 0. */
   readonly options: readonly string[];
   readonly optionsOf: readonly number[];
@@ -41,10 +53,10 @@ export type VaultEntry = Omit<Reservation, 'options'> & {
   readonly standIn?: number;
 };
 
-/** A packet, whichever version wrote it, with the lines of its entries behind each other. */
+/** A packet, whichever version wrote it, with the lines behind its header: the columns, and the entries. */
 export type VaultPacket = Omit<VaultHeader, 'berthVault'> & { readonly lines: Buffer };
 
-export const formatVersion = 2;
+export const formatVersion = 3;
 
 /** The CRC-32 in front of each packet's text, in hexadecimal: what is damaged must not pass for something else. */
 const sumLength = 8;

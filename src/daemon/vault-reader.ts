@@ -3,26 +3,56 @@ import type { SocketOptions } from '../model/reservation.js';
 import { constant, maxFdsPerMessage, native } from '../native/index.js';
 import type { ProgramState } from './program.js';
 import type { Recovered, Stored, StoredPrograms } from './stored.js';
-import { EntryPage, PackedReservation, type Whole } from './vault-entry.js';
+import { EntryPage, type Whole } from './vault-entry.js';
+import { parseVersion1, parseVersion2 } from './vault-older.js';
 import { formatVersion, textOf, type VaultHeader, type VaultPacket } from './vault-packets.js';
-import { parseVersion1 } from './vault-version1.js';
 
-/** Undefined, with nothing kept, when a packet is missing. */
-export function readVault(vault: number): Recovered | undefined {
-  const taken: number[] = [];
-  const contents = new Contents();
-  native.setOption(vault, constant('SOL_SOCKET'), constant('SO_PEEK_OFF'), 0);
-  for (let index = 0; ; index++) {
-    const received = native.receive(vault, maxFdsPerMessage, constant('MSG_PEEK'));
-    if (received !== undefined) taken.push(...received.fds);
-    const packet = received === undefined ? undefined : parse(received.data);
-    if (received === undefined || packet?.index !== index || received.discarded) {
-      taken.forEach(closeSync);
-      return undefined;
-    }
-    if (index === 0) native.makeRoom(vault, packet.total * maxFdsPerMessage);
-    contents.add(packet, received.fds);
-    if (index === packet.total - 1) return contents.all();
+/** The reading of a vault, of which the caller keeps the descriptor. */
+export class VaultReading {
+  readonly #vault: number;
+  readonly #taken: number[] = [];
+  readonly #contents = new Contents();
+  /** How many packets have been read, of how many; undefined before the first. */
+  #read = 0;
+  #total: number | undefined;
+
+  constructor(vault: number) {
+    this.#vault = vault;
+  }
+
+  /** Begins with what takes the kernel a while, on threads. */
+  begin(): void {
+    native.setOption(this.#vault, constant('SOL_SOCKET'), constant('SO_PEEK_OFF'), 0);
+    const first = this.#take();
+    this.#total = first?.total ?? 0;
+    if (first === undefined) return;
+    native.makeRoom(this.#vault, this.#vault + (first.room ?? first.total * maxFdsPerMessage));
+    const { stamps } = this.#contents;
+    if (stamps !== undefined) native.beginStamps(stamps);
+  }
+
+  /** Undefined, with nothing kept, when a packet is missing. */
+  finish(): Recovered | undefined {
+    if (this.#total === undefined) this.begin();
+    const total = this.#total ?? 0;
+    while (this.#read < total && this.#take() !== undefined);
+    native.roomMade();
+    if (total > 0 && this.#read === total) return this.#contents.all();
+    const { stamps } = this.#contents;
+    if (stamps !== undefined) native.stampsHold(stamps);
+    this.#taken.forEach(closeSync);
+    return undefined;
+  }
+
+  #take(): VaultPacket | undefined {
+    const received = native.receive(this.#vault, maxFdsPerMessage, constant('MSG_PEEK'));
+    if (received === undefined) return undefined;
+    this.#taken.push(...received.fds);
+    const packet = parse(received.data);
+    if (packet?.index !== this.#read || received.discarded) return undefined;
+    this.#contents.add(packet, received.fds);
+    this.#read++;
+    return packet;
   }
 }
 
@@ -33,10 +63,17 @@ function parse(data: Buffer): VaultPacket | undefined {
   try {
     const first = text.toString('utf8', 0, end < 0 ? text.length : end);
     const header = JSON.parse(first) as Omit<VaultHeader, 'berthVault'> & { readonly berthVault: unknown };
-    if (header.berthVault === 1) return parseVersion1(header);
-    return header.berthVault === formatVersion
-      ? { ...header, lines: text.subarray(end < 0 ? text.length : end + 1) }
-      : undefined;
+    const lines = text.subarray(end < 0 ? text.length : end + 1);
+    switch (header.berthVault) {
+      case 1:
+        return parseVersion1(header);
+      case 2:
+        return parseVersion2(header, lines);
+      case formatVersion:
+        return { ...header, lines };
+      default:
+        return undefined;
+    }
   } catch {
     return undefined;
   }
@@ -45,21 +82,22 @@ function parse(data: Buffer): VaultPacket | undefined {
 /** What comes out of the packets, one after the other. */
 class Contents {
   readonly #stored: Stored[] = [];
+  readonly #pages: EntryPage[] = [];
   /** By name, or by number and name for stand-ins: those that more of may come. A name has no blank. */
   readonly #wholes = new Map<string, Whole>();
   readonly #options = new Map<string, SocketOptions>();
   #memory = '';
+  stamps: number | undefined;
   #programs: StoredPrograms | undefined;
   readonly #surplus: number[] = [];
 
   add(packet: VaultPacket, fds: readonly number[]): void {
-    const { names, plain, lines, memory = '', programs } = packet;
+    const { entries, plain, lines, memory = '', room, programs } = packet;
     const page = new EntryPage(packet, lines, fds, (text) => this.#parseOptions(text));
-    for (const index of names.keys()) {
-      if (plain) this.#stored.push(new PackedReservation(page, index));
-      else this.#addPart(page.read(index));
-    }
+    if (plain) this.#pages.push(page);
+    else for (let index = 0; index < entries; index++) this.#addPart(page.read(index));
     if (programs !== undefined) this.#addPrograms(programs, fds);
+    if (room !== undefined) this.stamps = fds[0];
     this.#memory += memory;
   }
 
@@ -67,7 +105,13 @@ class Contents {
   all(): Recovered {
     this.#surplus.forEach(closeSync);
     const memory = this.#memory === '' ? undefined : this.#memory;
-    return { stored: this.#stored, memory, programs: this.#programs };
+    return {
+      stored: this.#stored,
+      pages: this.#pages,
+      memory,
+      stamps: this.stamps,
+      programs: this.#programs,
+    };
   }
 
   /** Thousands have the same ones, and then share them. */

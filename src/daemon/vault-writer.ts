@@ -3,7 +3,13 @@ import { BerthError } from '../model/errors.js';
 import type { Reservation, SocketSpec } from '../model/reservation.js';
 import { constant, maxFdsPerMessage, native } from '../native/index.js';
 import { descriptorsOf, type Stored, type StoredPrograms } from './stored.js';
-import { formatVersion, summed, type VaultEntry, type VaultHeader } from './vault-packets.js';
+import {
+  formatVersion,
+  summed,
+  type EntryColumns,
+  type VaultEntry,
+  type VaultHeader,
+} from './vault-packets.js';
 
 /** A socket, its guard, and both ends of RearKeep. */
 const maxFdsOfSocket = 4;
@@ -11,6 +17,8 @@ const maxFdsOfSocket = 4;
 const maxPacketBytes = 64 * 1024;
 /** What the state of one program takes at the most, with the names that berth-claim may give. */
 const programsPerPacket = 8;
+
+type More = Pick<VaultHeader, 'room' | 'memory' | 'programs'>;
 
 /** A packet that is being filled. */
 class Packet {
@@ -22,10 +30,10 @@ class Packet {
   readonly optionsOf: number[] = [];
   readonly lines: string[] = [];
   readonly fds: number[] = [];
-  readonly more: Pick<VaultHeader, 'memory' | 'programs'>;
+  readonly more: More;
   #bytes = 0;
 
-  constructor(plain = false, more: Pick<VaultHeader, 'memory' | 'programs'> = {}) {
+  constructor(plain = false, more: More = {}) {
     this.plain = plain;
     this.more = more;
   }
@@ -53,19 +61,34 @@ class Packet {
 
   toString(index: number, total: number): string {
     const { names, sockets, counts: fds, plain, options, optionsOf, more } = this;
-    const entries = { names, sockets, fds, plain, options, optionsOf };
-    const header: VaultHeader = { berthVault: formatVersion, index, total, ...entries, ...more };
-    return [JSON.stringify(header), ...this.lines].join('\n');
+    const [first, last] = [names[0], names.at(-1)];
+    const header: VaultHeader = {
+      berthVault: formatVersion,
+      index,
+      total,
+      entries: names.length,
+      sockets: sockets.reduce((sum, count) => sum + count, 0),
+      plain,
+      ...(plain && first !== undefined && last !== undefined ? { first, last } : {}),
+      ...more,
+    };
+    const columns: EntryColumns = { names, sockets, fds, options, optionsOf };
+    return [JSON.stringify(header), JSON.stringify(columns), ...this.lines].join('\n');
   }
 }
 
-/** Returns the end of a socket pair whose queue has all of it. The other end is closed: nobody can add to it. */
+/**
+ * Returns the end of a socket pair whose queue has all of it. The other end is closed: nobody can add to it. The
+ * reservations are in the order of their names, what stands in comes behind them.
+ */
 export function fillVault(
   reservations: readonly Stored[],
   memory = '',
   programs: StoredPrograms | undefined,
+  stamps?: number,
 ): number {
-  const packets = [...entryPackets(reservations), ...programPackets(programs), ...memoryPackets(memory)];
+  const others = [...entryPackets(reservations), ...programPackets(programs), ...memoryPackets(memory)];
+  const packets = [firstPacket(others, stamps), ...others];
   const [vault, writer] = native.socketpair(constant('SOCK_SEQPACKET'));
   try {
     // All packets are queued at once, and the sender's buffer has to hold them.
@@ -81,6 +104,12 @@ export function fillVault(
   } finally {
     closeSync(writer);
   }
+}
+
+function firstPacket(others: readonly Packet[], stamps: number | undefined): Packet {
+  const first = new Packet(false, { room: others.reduce((sum, { fds }) => sum + fds.length, 1) });
+  if (stamps !== undefined) first.fds.push(stamps);
+  return first;
 }
 
 function programPackets(stored: StoredPrograms | undefined): Packet[] {
@@ -103,11 +132,11 @@ function memoryPackets(memory: string): Packet[] {
 
 function entryPackets(reservations: readonly Stored[]): Packet[] {
   let current = new Packet();
-  const packets = [current];
+  const packets: Packet[] = [];
   let standIns = 0;
   for (const stored of reservations) {
     for (const part of partsOf(stored, stored.standsIn === true ? ++standIns : undefined)) {
-      if (!current.takes(part)) packets.push((current = new Packet(part.plain)));
+      if (packets.length === 0 || !current.takes(part)) packets.push((current = new Packet(part.plain)));
       current.add(part);
     }
   }

@@ -3,7 +3,7 @@ import { BerthError } from '../model/errors.js';
 import type { FdStore } from '../systemd/fd-store.js';
 import type { PassedFd } from '../systemd/listen-fds.js';
 import type { Recovered, Stored, StoredPrograms } from './stored.js';
-import { readVault } from './vault-reader.js';
+import { VaultReading } from './vault-reader.js';
 import { fillVault } from './vault-writer.js';
 
 export type { Stored, StoredPrograms } from './stored.js';
@@ -36,8 +36,9 @@ export class Vault {
     reservations: readonly Stored[],
     memory: string | undefined,
     programs: StoredPrograms | undefined,
+    stamps?: number,
   ): void {
-    const vault = fillVault(reservations, memory, programs);
+    const vault = fillVault(reservations, memory, programs, stamps);
     const name = `${namePrefix}${++this.#generation}`;
     try {
       this.#store.store(name, vault);
@@ -63,15 +64,30 @@ function generationOf({ name }: { readonly name: string }): number {
  * nothing.
  */
 export function recover(passed: readonly PassedFd[]): Recovered {
-  const newestFirst = [...passed].sort((a, b) => generationOf(b) - generationOf(a));
+  return beginRecovery(passed)();
+}
+
+/** The same in two parts: what can be done on threads is begun with, and the rest is for the function that is returned. */
+export function beginRecovery(passed: readonly PassedFd[]): () => Recovered {
+  const newestFirst = [...passed]
+    .sort((a, b) => generationOf(b) - generationOf(a))
+    .map(({ fd }) => ({ fd, reading: new VaultReading(fd) }));
   try {
-    for (const { fd } of newestFirst) {
-      const found = readVault(fd);
-      if (found !== undefined) return found;
-    }
-    if (newestFirst.length > 0) throw new BerthError('Failed', 'no vault that was stored is complete');
-    return { stored: [], memory: undefined, programs: undefined };
-  } finally {
-    for (const { fd } of newestFirst) closeSync(fd);
+    newestFirst[0]?.reading.begin();
+  } catch {
+    // The rest comes upon it again.
   }
+  return () => {
+    try {
+      for (const { reading } of newestFirst) {
+        const found = reading.finish();
+        if (found !== undefined) return found;
+      }
+      if (newestFirst.length > 0) throw new BerthError('Failed', 'no vault that was stored is complete');
+      return { stored: [], pages: [], memory: undefined, stamps: undefined, programs: undefined };
+    } finally {
+      // Nothing is kept of it, also where the function is.
+      for (const { fd } of newestFirst.splice(0)) closeSync(fd);
+    }
+  };
 }

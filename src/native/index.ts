@@ -165,8 +165,12 @@ export interface Native {
    */
   receiveDatagram(fd: number): Datagram | false | undefined;
   duplicate(fd: number): number;
-  /** Makes room for descriptors up to that number at once; `fd` is any open one. It is faster, nothing more. */
+  /**
+   * Begins on a thread to make room for descriptors up to that number at once; `fd` is any open one. It is faster, nothing
+   * more: who needs the room before it is there waits for it. roomMade() has to be called afterwards.
+   */
   makeRoom(fd: number, count: number): void;
+  roomMade(): void;
   peer(fd: number): Credentials;
   /**
    * Who connected: [pid, uid, pidfd, number of the cgroup] into `facts`; false when it is gone. The pidfd is the caller's.
@@ -242,8 +246,12 @@ export interface Native {
   unwatch(watch: Watch): void;
   /** Port 0: all ports, of sockets that listen or have no peer. */
   socketsOn(protocol: number, port: number): DiagSocket[];
-  /** Whether all that the text of src/generator/stamps.ts tells of is still so. */
-  stampsHold(stamps: Buffer): boolean;
+  /** Puts the text of src/generator/stamps.ts into a file in memory. */
+  keepStamps(stamps: Buffer): number;
+  /** Begins on a thread with what stampsHold of the same file is called for afterwards, before it is closed. */
+  beginStamps(file: number): void;
+  /** Whether all that it tells of is still so. */
+  stampsHold(file: number): boolean;
 }
 
 /** The most descriptors that one message carries (SCM_MAX_FD). */

@@ -1,6 +1,7 @@
 /* Packets with descriptors over AF_UNIX. One receive buffer serves all connections: the data are copied out at once. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -194,17 +195,42 @@ static napi_value duplicate_fd(napi_env env, napi_callback_info info) {
     return copy < 0 ? throw_errno(env, errno, "dup") : make_int(env, copy);
 }
 
-/* makeRoom(fd, count): room for descriptors up to that number, as far as RLIMIT_NOFILE allows. The kernel enlarges the
- * table by doubling it, and in a process with threads each time waits for others to be done with the old one
- * (synchronize_rcu in expand_fdtable, fs/file.c): better once than often. */
+static struct {
+    bool begun;
+    pthread_t thread;
+    int fd, count;
+} room;
+
+static void *enlarge(void *unused) {
+    int highest = fcntl(room.fd, F_DUPFD_CLOEXEC, room.count);
+    if (highest >= 0)
+        close(highest);
+    return unused;
+}
+
+/* makeRoom(fd, count): begins to make room for descriptors up to that number, as far as RLIMIT_NOFILE allows. The kernel
+ * enlarges the table by doubling it, and in a process with threads each time waits for others to be done with the old one
+ * (synchronize_rcu in expand_fdtable, fs/file.c): better once than often, and as that takes some 10 ms, on a thread. Who
+ * needs a descriptor there meanwhile waits in the kernel; who does not, does not. */
 static napi_value make_room(napi_env env, napi_callback_info info) {
     napi_value args[2];
     int fd, count;
     if (!get_args(env, info, 2, args) || !get_int(env, args[0], &fd) || !get_int(env, args[1], &count))
         return NULL;
-    int highest = fcntl(fd, F_DUPFD_CLOEXEC, count);
-    if (highest >= 0)
-        close(highest);
+    if (!room.begun) {
+        room.fd = fd;
+        room.count = count;
+        room.begun = pthread_create(&room.thread, NULL, enlarge, NULL) == 0;
+    }
+    return make_undefined(env);
+}
+
+/* roomMade(): waits for the end of it; without it nothing more would be begun. */
+static napi_value room_made(napi_env env, napi_callback_info info) {
+    (void)info;
+    if (room.begun)
+        pthread_join(room.thread, NULL);
+    room.begun = false;
     return make_undefined(env);
 }
 
@@ -227,6 +253,7 @@ void init_messages(napi_env env, napi_value exports) {
         {"receiveDatagram", receive_datagram},
         {"duplicate", duplicate_fd},
         {"makeRoom", make_room},
+        {"roomMade", room_made},
         {"socketpair", make_pair},
     };
     export_functions(env, exports, functions, COUNT(functions));

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, wr
 import { tmpdir } from 'node:os';
 import * as path from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { ConfigurationFiles } from '../../../src/daemon/configured.js';
+import { ConfigurationFiles, type Memory } from '../../../src/daemon/configured.js';
 
 const reservation = '[Socket]\nListenStream=127.0.0.1:631\n';
 
@@ -23,7 +23,7 @@ function makeDirectory(t: TestContext): { directory: string; program: string; at
 }
 
 /** Loads until the files are old enough for their stamps to prove something. */
-async function remembered(files: ConfigurationFiles): Promise<string> {
+async function remembered(files: ConfigurationFiles): Promise<Memory> {
   const deadline = Date.now() + 10_000;
   for (;;) {
     files.load();

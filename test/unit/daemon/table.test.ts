@@ -229,9 +229,12 @@ describe('a released socket', () => {
     made.release([first]);
     const next = table(t);
     next.restore(
-      made
-        .stored()
-        .map(({ reservation, fds }) => ({ reservation, fds: fds.map((fd) => native.duplicate(fd)) })),
+      {
+        pages: [],
+        stored: made
+          .stored()
+          .map(({ reservation, fds }) => ({ reservation, fds: fds.map((fd) => native.duplicate(fd)) })),
+      },
       [x],
     );
     assert.deepEqual(next.count(), { wanted: 3, held: 3, released: 1 });
@@ -267,11 +270,12 @@ describe("reservations of portreserve's files", () => {
     assert.equal(inodes(made, 'b')[1], inode);
     made.apply([a, b], none, idle);
     const next = table(t);
-    next.restore(
-      made
+    next.restore({
+      pages: [],
+      stored: made
         .stored()
         .map(({ reservation, fds }) => ({ reservation, fds: fds.map((fd) => native.duplicate(fd)) })),
-    );
+    });
     assert.deepEqual(next.count(), { wanted: 2, held: 2, released: 0 });
     assert.equal(openFds().size, before + 4);
     assert.equal(next.get('a')?.slots[0], next.get('b')?.slots[1]);
@@ -305,9 +309,12 @@ describe('former names', () => {
     made.apply([store('a', 'one'), store('b', 'other', 'y.service')], none, idle);
     made.apply([store('a', 'two'), store('b', 'another', 'y.service')], none, idle);
     const next = table(t);
-    next.restore(
-      made.stored().map((stored) => ({ ...stored, fds: stored.fds.map((fd) => native.duplicate(fd)) })),
-    );
+    next.restore({
+      pages: [],
+      stored: made
+        .stored()
+        .map((stored) => ({ ...stored, fds: stored.fds.map((fd) => native.duplicate(fd)) })),
+    });
     assert.deepEqual([names(next), names(next, 'b')], [['one'], ['other']]);
   });
 
@@ -361,9 +368,12 @@ describe('a socket that stands in', () => {
     made.apply([wide(at)], none, idle);
 
     const next = table(t);
-    next.restore(
-      made.stored().map((stored) => ({ ...stored, fds: stored.fds.map((fd) => native.duplicate(fd)) })),
-    );
+    next.restore({
+      pages: [],
+      stored: made
+        .stored()
+        .map((stored) => ({ ...stored, fds: stored.fds.map((fd) => native.duplicate(fd)) })),
+    });
     assert.deepEqual(inodesOf(next.standIns), before);
     for (const each of [made, next]) {
       each.apply([narrow], none, idle);

@@ -5,12 +5,13 @@ import { crc32 } from 'node:zlib';
 import type { SocketSpec } from '../../../src/model/reservation.js';
 import { Rears } from '../../../src/daemon/rears.js';
 import { Table } from '../../../src/daemon/table.js';
+import { Unread } from '../../../src/daemon/unread.js';
 import { isVault, recover, Vault, type Stored } from '../../../src/daemon/vault.js';
 import { constant, native } from '../../../src/native/index.js';
 import type { FdStore } from '../../../src/systemd/fd-store.js';
 import type { PassedFd } from '../../../src/systemd/listen-fds.js';
 import { openFds } from '../../support/files.js';
-import { reservation, spec } from '../../support/holds.js';
+import { defaultOptions, reservation, spec } from '../../support/holds.js';
 import { openSocket, randomLoopback } from '../../support/sockets.js';
 
 /** What PID 1 does: keeps duplicates by name, and passes them to the next berthd. */
@@ -69,13 +70,21 @@ function inodes(all: readonly Stored[]): number[][] {
   return all.map(({ fds }) => fds.map((fd) => native.inode(fd)));
 }
 
+/** Everything in it, in the order of the names, also what nobody has to read yet; what stands in comes last. */
+function recoverAll(passed: readonly PassedFd[]): { stored: Stored[]; memory: string | undefined } {
+  const { stored, pages, memory } = recover(passed);
+  const rank = ({ reservation, standsIn = false }: Stored) => `${String(standsIn)} ${reservation.name}`;
+  const read = [...stored, ...new Unread(pages).takeAll()];
+  return { stored: read.sort((a, b) => (rank(a) < rank(b) ? -1 : 1)), memory };
+}
+
 describe('the vault', () => {
   it('gives back every reservation with the same kernel sockets, in as many packets as it takes', (t) => {
     const before = openFds().size;
     const store = manager(t);
-    const saved = [stored('one', 1), stored('many', 600), stored('none', 0), stored('more', 252)];
+    const saved = [stored('few', 1), stored('many', 600), stored('more', 252), stored('none', 0)];
     new Vault(store, []).save(saved, 'memory', undefined);
-    const { stored: found, memory } = recover(store.pass());
+    const { stored: found, memory } = recoverAll(store.pass());
     assert.equal(memory, 'memory');
     const held = saved.filter(({ fds }) => fds.length > 0);
     assert.deepEqual(
@@ -93,7 +102,7 @@ describe('the vault', () => {
     const standIn = (name: string, sockets: number): Stored => ({ ...stored(name, sockets), standsIn: true });
     const saved = [stored('a', 2), standIn('a', 1), standIn('a', 300), standIn('b', 1)];
     new Vault(store, []).save(saved, undefined, undefined);
-    const { stored: found } = recover(store.pass());
+    const { stored: found } = recoverAll(store.pass());
     assert.deepEqual(
       found.map(({ reservation: { name }, fds, standsIn }) => [name, fds.length, standsIn ?? false]),
       [
@@ -112,7 +121,7 @@ describe('the vault', () => {
     const store = manager(t);
     const saved = [{ ...stored('a', 300), formerNames: ['x', 'y'] }, stored('b', 1)];
     new Vault(store, []).save(saved, undefined, undefined);
-    const { stored: found } = recover(store.pass());
+    const { stored: found } = recoverAll(store.pass());
     assert.deepEqual(
       found.map(({ formerNames }) => formerNames),
       [['x', 'y'], undefined],
@@ -123,14 +132,14 @@ describe('the vault', () => {
 
   it('keeps the guards with the sockets that they are for', (t) => {
     const store = manager(t);
-    const saved = [stored('one', 3), stored('many', 600)].map((each, which) => ({
+    const saved = [stored('few', 3), stored('many', 600)].map((each, which) => ({
       ...each,
       guards: each.fds.map((_, index) =>
         (index + which) % 2 === 1 ? openSocket('stream', 'inet') : undefined,
       ),
     }));
     new Vault(store, []).save(saved, undefined, undefined);
-    const { stored: found } = recover(store.pass());
+    const { stored: found } = recoverAll(store.pass());
     const guardsOf = ({ guards = [] }: Stored) =>
       guards.map((fd) => (fd === undefined ? undefined : native.inode(fd)));
     assert.deepEqual(inodes(found), inodes(saved));
@@ -142,7 +151,7 @@ describe('the vault', () => {
   it('keeps the ends of the queues behind a socket with it, and what is in them at any time', (t) => {
     const before = openFds().size;
     const store = manager(t);
-    const saved = [stored('one', 3), stored('many', 600)].map((each, which) => ({
+    const saved = [stored('few', 3), stored('many', 600)].map((each, which) => ({
       ...each,
       guards: each.fds.map((_, index) => (index % 3 === 1 ? openSocket('stream', 'inet') : undefined)),
       rears: each.fds.map((_, index) =>
@@ -156,7 +165,7 @@ describe('the vault', () => {
     rears.add(added);
     rears.close();
     closeAll(saved.map((each, which) => (which === 0 ? { ...each, rears: [] } : each)));
-    const { stored: found } = recover(store.pass());
+    const { stored: found } = recoverAll(store.pass());
     const places = ({ rears: all = [] }: Stored) => all.map((ends) => ends !== undefined);
     assert.deepEqual(found.map(places), saved.map(places));
     const again = new Rears(found[0]?.rears?.[1]);
@@ -174,7 +183,7 @@ describe('the vault', () => {
     const saved = [stored('a', 3)];
     new Vault(store, []).save(saved, undefined, undefined);
     for (let reading = 0; reading < 3; reading++) {
-      const { stored: found } = recover(store.pass());
+      const { stored: found } = recoverAll(store.pass());
       assert.deepEqual(inodes(found), inodes(saved));
       closeAll(found);
     }
@@ -208,7 +217,7 @@ describe('the vault', () => {
     store.remove = () => undefined; // the crash
     vault.save(young, undefined, undefined);
     store.remove = remove;
-    const { stored: found } = recover(store.pass());
+    const { stored: found } = recoverAll(store.pass());
     assert.deepEqual(inodes(found), inodes(young));
     closeAll(found);
 
@@ -216,7 +225,7 @@ describe('the vault', () => {
     const packet = { berthVault: 1, index: 0, total: 2, entries: [] };
     native.send(writer, Buffer.from(JSON.stringify(packet)), []);
     closeSync(writer);
-    const withHalf = recover([...store.pass(), { name: 'vault-3', fd: half }]).stored;
+    const withHalf = recoverAll([...store.pass(), { name: 'vault-3', fd: half }]).stored;
     assert.deepEqual(inodes(withHalf), inodes(young));
     closeAll([...withHalf, ...old, ...young]);
     first.forEach(({ fd }) => {
@@ -265,7 +274,7 @@ describe('the vault', () => {
     }
     store.store('vault-1', vault);
     [vault, writer].forEach(closeSync);
-    const { stored: found, memory } = recover(store.pass());
+    const { stored: found, memory } = recoverAll(store.pass());
     assert.equal(memory, 'memory');
     assert.deepEqual(
       found.map(({ reservation, standsIn = false }) => ({ reservation, standsIn })),
@@ -279,6 +288,41 @@ describe('the vault', () => {
     closeSync(guard);
   });
 
+  it('is read when its columns are in the header, as version 2 has them', (t) => {
+    const store = manager(t);
+    const all = [stored('a', 1), stored('b', 2)];
+    const columns = {
+      names: ['a', 'b'],
+      sockets: [1, 2],
+      fds: [1, 2],
+      plain: true,
+      options: [JSON.stringify(defaultOptions)],
+      optionsOf: [0, 0],
+    };
+    const lines = all.map((each) => JSON.stringify({ ...each.reservation, options: undefined }));
+    const none = { names: [], sockets: [], fds: [], plain: false, options: [], optionsOf: [] };
+    const packets = [
+      { header: columns, lines },
+      { header: { ...none, memory: 'memory' }, lines: [] },
+    ];
+    const [vault, writer] = native.socketpair(constant('SOCK_SEQPACKET'));
+    for (const [index, { header, lines: rest }] of packets.entries()) {
+      const text = [JSON.stringify({ berthVault: 2, index, total: 2, ...header }), ...rest].join('\n');
+      const sum = crc32(text).toString(16).padStart(8, '0');
+      native.send(writer, Buffer.from(sum + text), index === 0 ? all.flatMap(({ fds }) => fds) : []);
+    }
+    store.store('vault-1', vault);
+    [vault, writer].forEach(closeSync);
+    const { stored: found, memory } = recoverAll(store.pass());
+    assert.equal(memory, 'memory');
+    assert.deepEqual(
+      found.map((each) => each.reservation),
+      all.map((each) => each.reservation),
+    );
+    assert.deepEqual(inodes(found), inodes(all));
+    closeAll([...found, ...all]);
+  });
+
   it('is stored again as it was read, whether or not somebody has looked at it', (t) => {
     const store = manager(t);
     const names = Array.from({ length: 600 }, (_, index) => `r${String(index).padStart(3, '0')}`);
@@ -290,7 +334,7 @@ describe('the vault', () => {
       table.apply([], new Set(), () => false);
     });
     const packed = () => [...table.entries()].filter((entry) => entry.packed !== undefined).length;
-    table.restore(recover(store.pass()).stored);
+    table.restore(recover(store.pass()));
     assert.deepEqual([packed(), table.count()], [600, { wanted: 600, held: 600, released: 0 }]);
     const looked = table.get('r300');
     assert.deepEqual(
@@ -299,7 +343,7 @@ describe('the vault', () => {
     );
     assert.deepEqual([packed(), table.count()], [599, { wanted: 600, held: 600, released: 0 }]);
     new Vault(store, store.pass()).save(table.stored(), undefined, undefined);
-    const { stored: found } = recover(store.pass());
+    const { stored: found } = recoverAll(store.pass());
     assert.deepEqual(
       found.map(({ reservation, formerNames }) => ({ reservation, formerNames })),
       saved.map(({ reservation, formerNames }) => ({ reservation, formerNames })),
@@ -314,7 +358,7 @@ describe('the vault', () => {
   it('lets a restored table let go of what is not wanted any more', () => {
     const before = openFds().size;
     const table = new Table();
-    table.restore([stored('gone', 2)]);
+    table.restore({ stored: [stored('gone', 2)], pages: [] });
     table.apply([], new Set(), () => false);
     assert.deepEqual([...table.entries()], []);
     assert.equal(openFds().size, before);
