@@ -4,7 +4,7 @@
 # those named (`fault`, `lab`, `lab/store`). Needs a build.
 set -eu
 cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || set -- unit/native unit/protocol unit/systemd unit/generator unit/daemon integration golden fault fuzz
+[ $# -gt 0 ] || set -- unit/native unit/protocol unit/systemd unit/generator unit/daemon integration golden fault fuzz sanitizers/addon
 copy=$PWD/build/sanitized
 reports=$copy/reports
 rm -rf "$copy"
@@ -24,7 +24,7 @@ cc -O2 -fPIC "-DREPORTS=\"$reports\"" -c -o build/reports.o test/sanitizers/repo
 cc -shared -o build/bin/sanitizer-reports.so build/reports.o
 export CFLAGS
 sh src/build/native.sh
-# What proves that a fault would be seen (unit/native/planted and lab/sanitized).
+# What proves that a fault would be seen (sanitizers/addon and sanitizers/lab).
 planted="-std=gnu11 -D_GNU_SOURCE $CFLAGS -Wl,--wrap=sendmsg test/sanitizers/planted.c"
 # shellcheck disable=SC2086
 cc $planted '-DVERSION="planted"' -o build/bin/berth-claim.planted src/native/claim/*.c
@@ -45,8 +45,8 @@ files_of() {
     [ ! -d "build/js/test/$name" ] || find "build/js/test/$name" -name '*.test.js'
   done | sort | grep -Ev "$left_out" || true
 }
-files=$(files_of "$@" | grep -v /lab/) || true
-labs=$(files_of "$@" | grep /lab/) || true
+files=$(files_of "$@" | grep -v '/lab[/.]') || true
+labs=$(files_of "$@" | grep '/lab[/.]') || true
 
 # Node itself is not built so, and what loads a sanitized addon must have the runtime first. Leaks change no exit status
 # (nor does another fault then, unless it aborts), and are judged below, by whose they are: every program of the machine
