@@ -1,3 +1,4 @@
+import { passed, recover, vaults } from './passed.js';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { rmSync } from 'node:fs';
@@ -12,9 +13,7 @@ import { openPortreserveSocket, portreserveSocketName } from '../daemon/portrese
 import { ownPolicy, systemPolicy } from '../daemon/policy.js';
 import { BerthError, exitStatuses, messageOf } from '../model/errors.js';
 import { defaultControlPath } from '../protocol/messages.js';
-import { isVault } from '../daemon/vault.js';
 import { openFdStore } from '../systemd/fd-store.js';
-import { takeListenFds } from '../systemd/listen-fds.js';
 import { createNotifier } from '../systemd/notify.js';
 import { version } from './version.js';
 
@@ -71,7 +70,6 @@ function readArguments(): Options | undefined {
 
 function run({ configDirectories, portreserveDirectory, controlPath, portreservePath }: Options): void {
   const log = new Log();
-  const passed = takeListenFds(process.env);
   const control = openControlSocket(controlPath, passed);
   const store = control.activated ? openFdStore(process.env) : undefined;
   const daemon = new Daemon({
@@ -87,7 +85,7 @@ function run({ configDirectories, portreserveDirectory, controlPath, portreserve
     policy: control.activated ? systemPolicy : ownPolicy(process.geteuid?.() ?? 0),
     notifier: () => createNotifier(process.env),
     ...(control.activated ? { guards: new SystemGuards(log) } : {}),
-    ...(store === undefined ? {} : { vault: { store, passed: passed.filter(isVault) } }),
+    ...(store === undefined ? {} : { vault: { store, passed: vaults, recover } }),
     // Only managers that can keep the sockets of a stopped service set FDSTORE (systemd.exec(5), since 254).
     ...(store === undefined || process.env['FDSTORE'] === undefined
       ? {}
@@ -120,9 +118,8 @@ try {
   const misused =
     error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS');
   process.stderr.write(`berthd: ${messageOf(error)}\n${misused ? usage : ''}`);
-  process.exitCode = misused
-    ? exitStatuses.Usage
-    : error instanceof BerthError
-      ? error.exitStatus
-      : exitStatuses.Failed;
+  // What has been opened by then must not keep a berthd alive that serves nobody.
+  process.exit(
+    misused ? exitStatuses.Usage : error instanceof BerthError ? error.exitStatus : exitStatuses.Failed,
+  );
 }

@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs';
 import { defaultSettings } from '../config/settings.js';
-import { messageOf } from '../model/errors.js';
+import { BerthError, isShortage, messageOf } from '../model/errors.js';
 import type { Settings } from '../config/settings.js';
 import { formatMistake } from '../model/reservation.js';
 import { count } from '../model/text.js';
@@ -27,7 +27,7 @@ import { Table } from './table.js';
 import type { FdStore } from '../systemd/fd-store.js';
 import type { PassedFd } from '../systemd/listen-fds.js';
 import type { Recovered } from './stored.js';
-import { beginRecovery, Vault } from './vault.js';
+import { Vault } from './vault.js';
 
 export interface DaemonOptions {
   readonly configuration: Pick<ConfigurationFiles, 'stamp' | 'load' | 'remember' | 'recall'>;
@@ -38,8 +38,15 @@ export interface DaemonOptions {
   readonly policy: Policy;
   /** Called while threads begin with what takes a while. */
   readonly notifier: () => Notifier;
-  /** Where the sockets outlive berthd, and what an earlier one left there. Without it they go with the process. */
-  readonly vault?: { readonly store: FdStore; readonly passed: readonly PassedFd[] };
+  /**
+   * Where the sockets outlive berthd, and what an earlier one left there: the vaults that were passed, and what reads them.
+   * Without it they go with the process.
+   */
+  readonly vault?: {
+    readonly store: FdStore;
+    readonly passed: readonly PassedFd[];
+    readonly recover: () => Recovered;
+  };
   /** Ends the process so that the next request starts it again. Absent where the manager would drop the sockets. */
   readonly idleExit?: () => void;
   /** Absent where berthd is an ordinary user's. */
@@ -68,14 +75,12 @@ export class Daemon {
   #saveTimer: NodeJS.Timeout | undefined;
   #settings = defaultSettings;
   #readStamp: string;
-  readonly #recover: () => Recovered;
   /** What the next berthd needs to know the configuration by; undefined when it has to read it. */
   #memory: Memory | undefined;
   constructor(options: DaemonOptions) {
     this.#options = options;
     // Before it is looked whether files have changed, which begins with the reading of the vault.
     this.#readStamp = options.configuration.stamp();
-    this.#recover = beginRecovery(options.vault?.passed ?? []);
     this.#notifier = options.notifier();
     const saveSoon = (): void => {
       this.#saveTimer ??= setTimeout(() => {
@@ -112,17 +117,25 @@ export class Daemon {
 
   /** Holds all that can be held, opens the control socket, and says READY=1. */
   start(): void {
-    const { control, policy, log } = this.#options;
+    const { control, policy, log, vault } = this.#options;
     const notifier = this.#notifier;
     let left: Left = { released: [], claimed: [] };
     let stamps: number | undefined;
     try {
-      const recovered = this.#recover();
-      left = readLeft(recovered.memory);
-      stamps = recovered.stamps;
-      this.#table.restore(recovered, left.released);
-      if (recovered.programs !== undefined) this.#programs.restore(recovered.programs);
+      const recovered = vault?.recover();
+      if (recovered !== undefined) {
+        left = readLeft(recovered.memory);
+        stamps = recovered.stamps;
+        this.#table.restore(recovered, left.released);
+        if (recovered.programs !== undefined) this.#programs.restore(recovered.programs);
+      }
     } catch (error) {
+      // As long as nothing is saved the manager keeps all of it, for the next start to take over.
+      if (isShortage(error) || (error instanceof BerthError && error.code === 'Busy'))
+        throw new BerthError(
+          'Failed',
+          `cannot take over what an earlier berthd held, which systemd keeps: ${messageOf(error)}`,
+        );
       // Better to begin anew than to hold what nobody can be handed.
       log.err(`what an earlier berthd held is lost: ${messageOf(error)}`);
     }

@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs';
+import { BerthError } from '../model/errors.js';
 import type { SocketOptions } from '../model/reservation.js';
 import { constant, maxFdsPerMessage, native } from '../native/index.js';
 import type { ProgramState } from './program.js';
@@ -31,7 +32,7 @@ export class VaultReading {
     if (stamps !== undefined) native.beginStamps(stamps);
   }
 
-  /** Undefined, with nothing kept, when a packet is missing. */
+  /** Undefined, with nothing kept, when a packet is missing. Throws `Busy` or a SystemError for want of memory or descriptors. */
   finish(): Recovered | undefined {
     if (this.#total === undefined) this.begin();
     const total = this.#total ?? 0;
@@ -48,8 +49,10 @@ export class VaultReading {
     const received = native.receive(this.#vault, maxFdsPerMessage, constant('MSG_PEEK'));
     if (received === undefined) return undefined;
     this.#taken.push(...received.fds);
+    // There is room for all that a message can bring.
+    if (received.discarded) throw new BerthError('Busy', 'berthd is out of descriptors');
     const packet = parse(received.data);
-    if (packet?.index !== this.#read || received.discarded) return undefined;
+    if (packet?.index !== this.#read) return undefined;
     this.#contents.add(packet, received.fds);
     this.#read++;
     return packet;

@@ -146,6 +146,26 @@ labTest(`berthd killed ${kills} times at random moments loses nothing`, async (t
   });
 });
 
+labTest('a berthd without descriptors for all that was held leaves it to the next one', async (t) => {
+  await withLab(t, options, async (lab) => {
+    const before = await snapshot(lab);
+    const limit = '/run/systemd/system/berth.service.d/limit.conf';
+    // Enough to begin with; the second packet of the vault has the rest of `wide`.
+    await lab.write(limit, '[Service]\nLimitNOFILE=320\n');
+    await lab.systemctl('daemon-reload');
+    await lab.run(['systemctl', 'restart', 'berth.service'], { allowFail: true });
+    await lab.waitForJournal(/cannot take over what an earlier berthd held.*out of descriptors/);
+    await assertInService(lab);
+    await lab.run(['rm', limit]);
+    await lab.systemctl('daemon-reload');
+    await lab.until('berthd to serve', async () =>
+      (await lab.property('berth.service', 'SubState')) === 'running' ? true : undefined,
+    );
+    assert.deepEqual(await snapshot(lab), before);
+    await assertInService(lab);
+  });
+});
+
 labTest('what is asked of a dead berthd waits for the next one', async (t) => {
   await withLab(t, options, async (lab) => {
     const before = await snapshot(lab);
