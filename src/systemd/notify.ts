@@ -60,8 +60,10 @@ export function createNotifier(environment: NodeJS.ProcessEnv, load = loadPackag
     stopping: () => {
       send('STOPPING=1');
     },
+    // Ready again: sd-notify does not say when a message could not be sent, for want of memory, say, and a manager that never
+    // heard of the start would undo it. To one that has, it is no news.
     watchdog: () => {
-      send('WATCHDOG=1');
+      send('READY=1', 'WATCHDOG=1');
     },
     watchdogInterval: manager.watchdogInterval(),
   };

@@ -189,20 +189,20 @@ describe('the service manager', () => {
     );
     assert.equal(await next(), 'READY=1\nSTATUS=Holding 1 socket of 1 reservation');
     const start = process.hrtime.bigint();
-    for (let beat = 0; beat < 3; beat++) assert.equal(await next(), 'WATCHDOG=1');
+    for (let beat = 0; beat < 3; beat++) assert.equal(await next(), 'READY=1\nWATCHDOG=1');
     const each = Number(process.hrtime.bigint() - start) / 3e6;
     assert.ok(each < 400, `one in ${each} ms`);
     daemon.child.kill('SIGHUP');
     const reload = [];
     while (reload.length < 2) {
       const message = await next();
-      if (message !== 'WATCHDOG=1') reload.push(message);
+      if (message !== 'READY=1\nWATCHDOG=1') reload.push(message);
     }
     assert.match(reload[0] ?? '', /^RELOADING=1\nMONOTONIC_USEC=\d+$/);
     assert.equal(reload[1], 'READY=1\nSTATUS=Holding 1 socket of 1 reservation');
     daemon.child.kill('SIGTERM');
     let last = await next();
-    while (last === 'WATCHDOG=1') last = await next();
+    while (last === 'READY=1\nWATCHDOG=1') last = await next();
     assert.equal(last, 'STOPPING=1');
     assert.equal((await daemon.child.exit).status, 0);
   });

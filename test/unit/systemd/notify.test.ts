@@ -62,7 +62,7 @@ for (const [how, load] of Object.entries(loads))
       assert.ok(time !== undefined, reloading);
       // The same clock here and there: CLOCK_MONOTONIC.
       assert.ok(BigInt(time) > before && BigInt(time) < process.hrtime.bigint() / 1000n);
-      assert.deepEqual(rest, ['WATCHDOG=1', 'STOPPING=1']);
+      assert.deepEqual(rest, ['READY=1\nWATCHDOG=1', 'STOPPING=1']);
     });
 
     it('lets no text begin another assignment, nor be a format', async (t) => {
