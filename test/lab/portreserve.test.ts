@@ -312,7 +312,7 @@ labTest('a service gets its port at each start, however often berthd is killed',
     'printer.service': `[Unit]\n${start.join('\n')}\nExecStart=/usr/bin/python3 ${program} ${port}\n`,
   };
   await withLab(t, { units, files }, async (lab) => {
-    const kills = await whileKilled(lab, async () => {
+    const restarts = async (): Promise<void> => {
       for (let round = 0; round < 15; round++) {
         await lab.systemctl('restart', 'printer.service');
         await lab.until(`service ${round} to listen`, async () => {
@@ -321,7 +321,8 @@ labTest('a service gets its port at each start, however often berthd is killed',
           return listening.includes(`pid=${pid},`) ? true : undefined;
         });
       }
-    });
+    };
+    const kills = await whileKilled(lab, restarts, Math.random, 150);
     assert.ok(kills > 5, `berthd was killed ${kills} times`);
     await lab.until('the release to be known', async () =>
       (await stateOf(lab)) === 'released' ? true : undefined,

@@ -59,6 +59,19 @@ function failCall(name: Service, errno: string, n: number): Fault {
   };
 }
 
+/** A start of berthd dies, or comes to be short of something: whatever it could not read is there for the next one. */
+function strikeStart(how: string, n: number): Fault {
+  return {
+    what: `${how} at ${how === 'kill' ? 'call' : 'allocation'} ${n} of a start of berthd`,
+    async inflict(storm) {
+      const { struck, call } = await storm.strikeStart(n, how);
+      if (how !== 'kill') await storm.restartAll();
+      if (!struck) return undefined;
+      return how === 'kill' ? 'berthd killed in its start' : `${how} in call ${call} of a start`;
+    },
+  };
+}
+
 /**
  * So many calls of berth-claim, and of the program that it becomes, come before that program is ready, which must not
  * run on below the one that counts.
@@ -171,6 +184,8 @@ function faults(round: number, random: (limit: number) => number): Fault[] {
       failCall(name, errno(), 1 + random(20)),
       killClaim(name, 1 + (round % claimCalls)),
     ]),
+    strikeStart('kill', 1 + random(1500)),
+    strikeStart(errno(), 1 + random(150)),
     killBerthd(service(), 'stop', step),
     killBerthd(service(), 'reload', step),
     meanwhile(

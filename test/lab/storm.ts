@@ -33,6 +33,13 @@ fi
 exec /usr/bin/berth-claim.real "$@"
 `;
 
+/** While /run/hold is there, a berthd begins when somebody writes to /run/go, to open which nobody has to wait. */
+const gate = `[Service]
+InaccessiblePaths=
+ExecStart=
+ExecStart=/bin/sh -c 'if [ -e /run/hold ]; then exec 9<>/run/go; read -r go <&9; fi; exec /usr/sbin/berthd 9<&-'
+`;
+
 /** By how many seconds berthd's clock of the day is off (preload/clock.c). */
 const clock = '/srv/clock';
 const clockLibrary = '/usr/local/lib/clock.so';
@@ -40,6 +47,7 @@ const clockLibrary = '/usr/local/lib/clock.so';
 export const stormLab: LabOptions = {
   name: 'storm',
   units: {
+    'berth.service.d/gate.conf': gate,
     'berth.service.d/clock.conf': `[Service]\nEnvironment=LD_PRELOAD=${clockLibrary}\n`,
     ...Object.fromEntries(
       names.map((name) => [
@@ -91,11 +99,12 @@ export class Storm {
 
   static async begin(lab: Lab): Promise<Storm> {
     const storm = new Storm(lab);
+    await lab.run('mkfifo -m 644 /run/go');
     await lab.run('mv /usr/bin/berth-claim /usr/bin/berth-claim.real');
     await lab.write('/usr/bin/berth-claim', wrapper, 0o755);
     // The loader's calls, and those of ASan at the beginning and at the end: some of them may well be struck, too.
     if (isSanitized) storm.#callsBefore = (await storm.#countCalls()) - 12;
-    for (const name of names) await storm.restart(name);
+    await storm.restartAll();
     storm.#baseline = await storm.#sockets();
     storm.#descriptors = descriptorsOf(storm.berthd);
     storm.#manager = descriptorsOf(lab.init);
@@ -112,10 +121,31 @@ export class Storm {
     await this.lab.systemctl('restart', `${name}.service`);
   }
 
+  /** What berthd could not do for want of something is made up for by each service's next claim. */
+  async restartAll(): Promise<void> {
+    for (const name of names) await this.restart(name);
+  }
+
   /** Strikes berthd at the nth step of what `action` has it do. */
   async strike(n: number, how: string, action: () => Promise<unknown>): Promise<Struck> {
     await this.settled();
     return strike(this.berthd, n, how, action);
+  }
+
+  /** Kills berthd, and strikes the next one at the nth step of its start. */
+  async strikeStart(n: number, how: string): Promise<Struck> {
+    await this.settled();
+    await this.lab.run('touch /run/hold');
+    process.kill(this.berthd, 'SIGKILL');
+    const waiting = (): Promise<number | undefined> => {
+      const { berthd } = this;
+      return Promise.resolve(readFirstLine(`/proc/${berthd}/comm`) === 'sh' ? berthd : undefined);
+    };
+    const next = await this.lab.until('the next berthd', waiting, 60_000);
+    return strike(next, n, how, async () => {
+      await this.lab.run('rm /run/hold; echo 1<>/run/go');
+      await this.settled();
+    });
   }
 
   /** Has the next berth-claim killed at its nth call. */
