@@ -27,7 +27,7 @@ export interface Section {
   readonly skipped: readonly string[];
 }
 
-function missed({ figure: { median }, target = Infinity, least = 0 }: Row): boolean {
+function missed({ figure: { median }, target = Infinity, least = -Infinity }: Row): boolean {
   return median > target || median < least;
 }
 
