@@ -74,13 +74,12 @@ export class Daemon {
   #watchdogTimer: NodeJS.Timeout | undefined;
   #saveTimer: NodeJS.Timeout | undefined;
   #settings = defaultSettings;
-  #readStamp: string;
+  /** Of the files when they were read last. What was recalled has not been read: a claim of something unknown reads it. */
+  #readStamp = '';
   /** What the next berthd needs to know the configuration by; undefined when it has to read it. */
   #memory: Memory | undefined;
   constructor(options: DaemonOptions) {
     this.#options = options;
-    // Before it is looked whether files have changed, which begins with the reading of the vault.
-    this.#readStamp = options.configuration.stamp();
     this.#notifier = options.notifier();
     const saveSoon = (): void => {
       this.#saveTimer ??= setTimeout(() => {
