@@ -100,9 +100,14 @@ export function undoMisuse({ fd, address, request }: Opening, replace: () => voi
   return done;
 }
 
-/** SO_REUSEADDR has gone off while the socket still listened, so that there is no moment in which it could be shared. */
+/**
+ * SO_REUSEADDR has gone off while the socket still listened, so that there is no moment in which it could be shared: not
+ * even by a bind(2) that saw it on before and would look at the state only now.
+ */
 function unlisten(socket: Opening): void {
-  if (isTcp(socket) && isListening(socket)) native.shutdownRead(socket.fd);
+  if (!isTcp(socket) || !isListening(socket)) return;
+  native.outwaitBinds(socket.fd);
+  native.shutdownRead(socket.fd);
 }
 
 function setOption(fd: number, option: string, value: boolean): void {

@@ -107,6 +107,8 @@ export interface Native {
    */
   listenHeld(fd: number, backlog: number, guard: number): void;
   shutdownRead(fd: number): void;
+  /** Returns once no bind(2) to the port of an IP socket that is bound there can be under way that began before. */
+  outwaitBinds(fd: number): void;
   accept(fd: number): number | undefined;
   getsockname(fd: number): BoundAddress;
   setOption(fd: number, level: number, name: number, value: number): void;

@@ -28,6 +28,28 @@ export function openSocket(kind: Kind, family: BoundAddress['family']): number {
   return native.socket(constant(families[family]), constant(types[kind]), 0);
 }
 
+/** struct sockaddr_in or sockaddr_in6, as bind(2) takes it. An IPv6 address is written with `::` and without a tail of IPv4. */
+export function sockaddr(host: string, port: number, scope = 0): Buffer {
+  if (!host.includes(':')) {
+    const address = Buffer.alloc(16);
+    address.writeUInt16LE(constant('AF_INET'), 0);
+    address.writeUInt16BE(port, 2);
+    Buffer.from(host.split('.').map(Number)).copy(address, 4);
+    return address;
+  }
+  const address = Buffer.alloc(28);
+  address.writeUInt16LE(constant('AF_INET6'), 0);
+  address.writeUInt16BE(port, 2);
+  const [head = '', tail = ''] = host.split('::');
+  const words = (text: string) => text.split(':').filter((word) => word !== '');
+  words(head).forEach((word, index) => address.writeUInt16BE(parseInt(word, 16), 8 + 2 * index));
+  words(tail)
+    .reverse()
+    .forEach((word, index) => address.writeUInt16BE(parseInt(word, 16), 22 - 2 * index));
+  address.writeUInt32LE(scope, 24);
+  return address;
+}
+
 export function get(fd: number, option: string, level = 'SOL_SOCKET'): number {
   return native.getOption(fd, constant(level), constant(option));
 }

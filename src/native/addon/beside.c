@@ -50,7 +50,7 @@ static void end(struct beside *beside, bool done) {
     /* One that the program shares keeps the uid: its own may be that of strangers. */
     if (done && beside->program.reuse_port)
         return;
-    stop_sharing(&beside->program);
+    give_back(&beside->program);
     if (beside->datagrams)
         leave_group(beside->program.fd);
 }
@@ -149,7 +149,7 @@ static napi_value undo_begun(napi_env env, napi_callback_info info) {
     struct sharing sharing = {
         .fd = fd, .reuse_port = begun_reuse_port(slot), .owner = begun_owner(slot), .chowned = true};
     if (!sharing.reuse_port)
-        stop_sharing(&sharing);
+        give_back(&sharing);
     return make_undefined(env);
 }
 
@@ -180,11 +180,12 @@ static napi_value bind_behind(napi_env env, napi_callback_info info) {
     set_socket_int(fd, SO_REUSEADDR, 1);
     int error = bind(fd, (struct sockaddr *)&address.storage, address.length) < 0 ? errno : 0;
     set_socket_int(fd, SO_REUSEADDR, 0);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < ours; i++) {
         stop_sharing(&sharings[i]);
-        if (i < ours)
-            leave_group(fds[i]);
+        leave_group(fds[i]);
     }
+    if (program >= 0)
+        give_back(&sharings[ours]);
     return error != 0 ? throw_errno(env, error, "bind") : make_undefined(env);
 }
 

@@ -10,6 +10,7 @@ struct sharing {
     int fd;
     int reuse_port;
     uid_t owner;
+    uid_t lonely; /* lonely_uid() of it */
     bool chowned;
 };
 
@@ -22,7 +23,14 @@ uid_t company_uid(uid_t lonely);
 
 /* False where the socket keeps its uid. */
 bool start_sharing(struct sharing *sharing, int fd, uid_t uid);
+/* Ends it for a held socket, which is its own and nobody's from here on, unless it has SO_REUSEPORT for good. */
 void stop_sharing(const struct sharing *sharing);
+/* Ends it for a program's socket, which is as it was before. */
+void give_back(const struct sharing *sharing);
+
+/* Returns when no bind(2) to the port of a bound socket is under way that began before. False where it could not see to
+ * that. */
+bool outwait_binds(int fd);
 
 /* Takes a datagram socket out of the group among which the kernel distributes what arrives. -1 where that is forbidden. */
 int leave_group(int fd);

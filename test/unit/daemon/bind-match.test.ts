@@ -2,32 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { coverageOf, makeEndpoint, match, parseAddress } from '../../../src/daemon/bind-match.js';
 import type { Endpoint } from '../../../src/daemon/bind-match.js';
+import { sockaddr } from '../../support/sockets.js';
 
 const [inet, inet6] = [2, 10];
 const [stream, datagram] = [1, 2];
 const [tcp, udp] = [6, 17];
-
-/** struct sockaddr_in and sockaddr_in6. */
-function bytes(host: string, port: number, scope = 0): Buffer {
-  if (!host.includes(':')) {
-    const address = Buffer.alloc(16);
-    address.writeUInt16LE(inet, 0);
-    address.writeUInt16BE(port, 2);
-    Buffer.from(host.split('.').map(Number)).copy(address, 4);
-    return address;
-  }
-  const address = Buffer.alloc(28);
-  address.writeUInt16LE(inet6, 0);
-  address.writeUInt16BE(port, 2);
-  const [head = '', tail = ''] = host.split('::');
-  const words = (text: string) => text.split(':').filter((word) => word !== '');
-  words(head).forEach((word, index) => address.writeUInt16BE(parseInt(word, 16), 8 + 2 * index));
-  words(tail)
-    .reverse()
-    .forEach((word, index) => address.writeUInt16BE(parseInt(word, 16), 22 - 2 * index));
-  address.writeUInt32LE(scope, 24);
-  return address;
-}
 
 interface Kind {
   readonly type?: number;
@@ -41,7 +20,7 @@ function endpoint(
   host: string,
   { type = stream, port = 631, device = 0, only = false, scope }: Kind = {},
 ): Endpoint {
-  const address = parseAddress(bytes(host, port, scope), host.includes(':') ? inet6 : inet);
+  const address = parseAddress(sockaddr(host, port, scope), host.includes(':') ? inet6 : inet);
   assert.ok(address);
   return makeEndpoint({ type, protocol: type === stream ? tcp : udp, device }, address, only);
 }
@@ -59,19 +38,19 @@ const mapped = (host: string) => {
 
 describe('parseAddress', () => {
   it('reads addresses as bind(2) does', () => {
-    assert.deepEqual(parseAddress(bytes('127.0.0.1', 631), inet), {
+    assert.deepEqual(parseAddress(sockaddr('127.0.0.1', 631), inet), {
       domain: 'inet',
       port: 631,
       host: '7f000001',
       scope: 0,
     });
-    const six = parseAddress(bytes('fe80::1', 631, 3), inet6);
+    const six = parseAddress(sockaddr('fe80::1', 631, 3), inet6);
     assert.deepEqual([six?.domain, six?.port, six?.scope], ['inet6', 631, 3]);
-    assert.equal(parseAddress(bytes('fe80::1', 631, 3).subarray(0, 24), inet6)?.scope, 0);
+    assert.equal(parseAddress(sockaddr('fe80::1', 631, 3).subarray(0, 24), inet6)?.scope, 0);
   });
 
   it('takes no family for that of the wildcard, over IPv4', () => {
-    const address = bytes('0.0.0.0', 631);
+    const address = sockaddr('0.0.0.0', 631);
     address.writeUInt16LE(0, 0);
     assert.equal(parseAddress(address, inet)?.host, '00000000');
     address.writeUInt8(127, 4);
@@ -79,11 +58,11 @@ describe('parseAddress', () => {
   });
 
   it('leaves to the kernel what the kernel refuses', () => {
-    assert.equal(parseAddress(bytes('127.0.0.1', 631), inet6), undefined);
-    assert.equal(parseAddress(bytes('::1', 631), inet), undefined);
-    assert.equal(parseAddress(bytes('127.0.0.1', 631).subarray(0, 15), inet), undefined);
-    assert.equal(parseAddress(bytes('::1', 631).subarray(0, 23), inet6), undefined);
-    assert.equal(parseAddress(bytes('127.0.0.1', 631), 1), undefined);
+    assert.equal(parseAddress(sockaddr('127.0.0.1', 631), inet6), undefined);
+    assert.equal(parseAddress(sockaddr('::1', 631), inet), undefined);
+    assert.equal(parseAddress(sockaddr('127.0.0.1', 631).subarray(0, 15), inet), undefined);
+    assert.equal(parseAddress(sockaddr('::1', 631).subarray(0, 23), inet6), undefined);
+    assert.equal(parseAddress(sockaddr('127.0.0.1', 631), 1), undefined);
     assert.equal(parseAddress(Buffer.alloc(0), inet), undefined);
   });
 });
@@ -91,7 +70,7 @@ describe('parseAddress', () => {
 describe('coverageOf', () => {
   it('tells what part of which address space is asked for', () => {
     const of = (host: string, only = false) => {
-      const address = parseAddress(bytes(host, 1), host.includes(':') ? inet6 : inet);
+      const address = parseAddress(sockaddr(host, 1), host.includes(':') ? inet6 : inet);
       assert.ok(address);
       return coverageOf(address, only);
     };

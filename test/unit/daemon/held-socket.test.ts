@@ -22,6 +22,7 @@ import {
   sendText,
   serve,
   set,
+  sockaddr,
   steal,
 } from '../../support/sockets.js';
 
@@ -662,21 +663,12 @@ describe('a datagram socket that a service is handed', () => {
 describe('a datagram socket beside which a program binds its own', () => {
   const address = (port: number) => inet6('::1', port);
 
-  /** struct sockaddr_in6 of ::1. */
-  function bytes(port: number): Buffer {
-    const of = Buffer.alloc(28);
-    of.writeUInt16LE(constant('AF_INET6'), 0);
-    of.writeUInt16BE(port, 2);
-    of.writeUInt8(1, 23);
-    return of;
-  }
-
   /** What berthd does for a program that has SO_REUSEADDR set, which lets others beside it that have it, too. */
   function bindProgram(t: TestContext, held: HeldSocket, port: number): number {
     const program = closing(t, openSocket('datagram', 'inet6'));
     set(program, 'SO_REUSEADDR', true);
     if (held.yielding.ahead) held.yielding.stepBehind();
-    assert.equal(native.bindFor(-1, program, bytes(port), held.fds), 0);
+    assert.equal(native.bindFor(-1, program, sockaddr('::1', port), held.fds), 0);
     held.yielding.fallAhead();
     held.yielding.to(program);
     return program;

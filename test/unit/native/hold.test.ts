@@ -21,9 +21,16 @@ import {
 } from '../../support/sockets.js';
 import { startThief, type ThiefAttempt } from '../../support/thief.js';
 
+/** As berthd opens it. */
+function opened(t: TestContext, kind: Kind, address: BoundAddress): number {
+  const fd = closing(t, openSocket(kind, address.family));
+  native.disown(fd);
+  return fd;
+}
+
 /** Bound as berthd binds: SO_REUSEADDR for the moment of bind(2) only. */
 function bound(t: TestContext, kind: Kind, address: BoundAddress): number {
-  const fd = closing(t, openSocket(kind, address.family));
+  const fd = opened(t, kind, address);
   if (kind === 'stream') set(fd, 'SO_REUSEADDR', true);
   native.bind(fd, address);
   set(fd, 'SO_REUSEADDR', false);
@@ -35,8 +42,10 @@ function sharing(fd: number): { uid: number; reuseAddr: number; reusePort: numbe
   return { uid: fstatSync(fd).uid, reuseAddr: get(fd, 'SO_REUSEADDR'), reusePort: get(fd, 'SO_REUSEPORT') };
 }
 
+/** As berthd does when the service has stopped. */
 function unlisten(fd: number): void {
   set(fd, 'SO_REUSEADDR', false);
+  native.outwaitBinds(fd);
   native.shutdownRead(fd);
 }
 
@@ -83,7 +92,7 @@ describe('listenHeld', () => {
 
   it('leaves the socket as it was when somebody else listens', (t) => {
     const address = inet(randomLoopback(), freePort());
-    const fd = closing(t, openSocket('stream', 'inet'));
+    const fd = opened(t, 'stream', address);
     set(fd, 'SO_REUSEADDR', true);
     native.bind(fd, address);
     const other = closing(t, openSocket('stream', 'inet'));
@@ -156,17 +165,39 @@ describe('bindBeside', () => {
   for (const kind of ['stream', 'datagram'] as const) {
     it(`binds a ${kind} socket to part of what is held, and the whole beside its parts`, (t) => {
       const port = freePort();
+      const narrow = inet('127.0.0.1', port);
       const all = bound(t, kind, { ...wide, port });
-      const part = closing(t, openSocket(kind, 'inet'));
-      const before = sharing(all);
+      const part = opened(t, kind, narrow);
+      const again = opened(t, kind, wide);
+      const three = [all, part, again];
+      const before = three.map(sharing);
       const fds = openFds();
-      native.bindBeside(part, inet('127.0.0.1', port), [all]);
-      assert.deepEqual(sharing(all), before);
-      assert.deepEqual(sharing(part), before);
-      const again = closing(t, openSocket(kind, 'inet6'));
+      native.bindBeside(part, narrow, [all]);
       native.bindBeside(again, { ...wide, port }, [all, part]);
-      assert.deepEqual([sharing(all), sharing(part), sharing(again)], [before, before, before]);
-      assert.equal(openFds().size, fds.size + 1);
+      assert.deepEqual(three.map(sharing), before);
+      assert.deepEqual(openFds(), fds);
+    });
+
+    it(`leaves ${kind} sockets to nobody, but for those that are to be shared`, (t) => {
+      if (!requiresRoot(t)) return;
+      const port = freePort();
+      const narrow = inet('127.0.0.1', port);
+      const [all, part, shared] = [
+        openSocket(kind, 'inet6'),
+        openSocket(kind, 'inet'),
+        openSocket(kind, 'inet'),
+      ];
+      for (const fd of [all, part, shared]) closing(t, fd);
+      set(shared, 'SO_REUSEPORT', true);
+      native.bind(all, { ...wide, port });
+      native.bindBeside(part, narrow, [all]);
+      native.bindBeside(shared, narrow, [all, part]);
+      const uids = [all, part].map((fd) => sharing(fd).uid);
+      assert.ok(
+        uids.every((uid) => uid >= 0x80000000),
+        String(uids),
+      );
+      assert.deepEqual(sharing(shared), { uid: 0, reuseAddr: 0, reusePort: 1 });
     });
 
     it(`lets no thief in while ${kind} sockets are replaced by one another`, async (t) => {
@@ -203,11 +234,9 @@ describe('bindBeside', () => {
     const port = freePort();
     const host = randomLoopback();
     const ours = bound(t, 'stream', inet(host, port));
-    const foreign = closing(t, openSocket('stream', 'inet'));
-    native.bind(foreign, inet('0.0.0.0', freePort()));
     const other = bound(t, 'stream', inet(randomLoopback(), port));
-    const before = [sharing(ours), sharing(other)];
-    const next = closing(t, openSocket('stream', 'inet'));
+    const next = opened(t, 'stream', inet('0.0.0.0', 0));
+    const before = [ours, other, next].map(sharing);
     assert.equal(
       outcome(() => {
         native.bindBeside(next, inet('0.0.0.0', port), [ours]);
@@ -215,7 +244,6 @@ describe('bindBeside', () => {
       'EADDRINUSE',
       'a socket that is not named stays in the way',
     );
-    assert.deepEqual([sharing(ours), sharing(other)], before);
-    assert.deepEqual(sharing(next), sharing(foreign));
+    assert.deepEqual([ours, other, next].map(sharing), before);
   });
 });
