@@ -3,7 +3,10 @@
  * tried and how often it won. Tests run it against a reservation (it must never win) and without one (it must win,
  * or the first result means nothing).
  *
- *     thief --port N [--hold-ms N] [--stdin] KIND... [--and KIND...]...
+ *     thief --port N [--hold-ms N] [--stdin] [--stalls] KIND... [--and KIND...]...
+ *
+ * With --stalls timer interrupts stop each child all the time, now and then between two looks that its bind() takes at a
+ * socket of the other side.
  *
  * A KIND is any of --tcp --udp -4 -6 --address A --device D --v6only --reuseaddr --reuseport --listen --bindresvport. Protocols
  * and families multiply, and none named means both; --and starts over. Every resulting kind is a child of its own.
@@ -24,6 +27,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <linux/perf_event.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -37,12 +41,16 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define MAX_KINDS 64
+/* Clocks that fire together now and then make an interrupt of several microseconds: some system calls of the other side. */
+#define STALLS 4
+#define STALL_NS 60000
 
 struct kind {
 	int family, type;
@@ -64,6 +72,7 @@ static size_t n_kinds;
 static struct tally *tallies;
 static int wanted_port = -1;
 static long hold_ms = 20;
+static bool stalls;
 
 static void die(const char *what)
 {
@@ -74,7 +83,7 @@ static void die(const char *what)
 static void usage(const char *why)
 {
 	fprintf(stderr,
-		"thief: %s\nusage: thief --port N [--hold-ms N] [--stdin] KIND... [--and KIND...]...\n"
+		"thief: %s\nusage: thief --port N [--hold-ms N] [--stdin] [--stalls] KIND... [--and KIND...]...\n"
 		"KIND: --tcp --udp -4 -6 --address A --device D --v6only --reuseaddr --reuseport --listen --bindresvport\n",
 		why);
 	exit(2);
@@ -181,8 +190,25 @@ static void attempt(const struct kind *kind, struct tally *tally, int *ready_fd)
 	tell(ready_fd);
 }
 
+static void arm_stalls(void)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof attr,
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.sample_period = STALL_NS,
+		.sample_type = PERF_SAMPLE_IP | PERF_SAMPLE_CALLCHAIN,
+	};
+
+	for (int i = 0; i < STALLS; i++)
+		if (syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC) < 0)
+			die("perf_event_open");
+}
+
 _Noreturn static void run_child(const struct kind *kind, struct tally *tally, int ready_fd)
 {
+	if (stalls)
+		arm_stalls();
 	for (;;)
 		attempt(kind, tally, &ready_fd);
 }
@@ -294,11 +320,12 @@ static long parse_number(const char *text, long max, const char *why)
 /* Returns whether standard input is to be watched. */
 static bool parse(int argc, char **argv)
 {
-	enum { PORT = 256, HOLD, STDIN, TCP, UDP, ADDRESS, DEVICE, V6ONLY, REUSEADDR, REUSEPORT, LISTEN, BINDRESVPORT, AND };
+	enum { PORT = 256, HOLD, STDIN, STALLED, TCP, UDP, ADDRESS, DEVICE, V6ONLY, REUSEADDR, REUSEPORT, LISTEN, BINDRESVPORT, AND };
 	static const struct option options[] = {
 		{"port", required_argument, NULL, PORT},
 		{"hold-ms", required_argument, NULL, HOLD},
 		{"stdin", no_argument, NULL, STDIN},
+		{"stalls", no_argument, NULL, STALLED},
 		{"tcp", no_argument, NULL, TCP},
 		{"udp", no_argument, NULL, UDP},
 		{"address", required_argument, NULL, ADDRESS},
@@ -319,6 +346,7 @@ static bool parse(int argc, char **argv)
 		case PORT: wanted_port = (int)parse_number(optarg, 65535, "--port wants 0 to 65535"); break;
 		case HOLD: hold_ms = parse_number(optarg, 3600000, "--hold-ms wants milliseconds"); break;
 		case STDIN: watch_stdin = true; break;
+		case STALLED: stalls = true; break;
 		case TCP: group.tcp = true; break;
 		case UDP: group.udp = true; break;
 		case '4': group.inet = true; break;
