@@ -1,11 +1,11 @@
 import type { Reservation } from '../model/reservation.js';
 import { native } from '../native/index.js';
-import { processesWithSockets } from '../systemd/processes.js';
+import { usersOfSockets } from '../systemd/processes.js';
 import type { HeldSocket } from './held-socket.js';
 import type { Table } from './table.js';
 import type { EntryPage } from './vault-entry.js';
 
-/** A reservation that may not be at rest, with the processes but berthd and PID 1 that have its sockets open. */
+/** A reservation that may not be at rest, with the processes but berthd and systemd that have its sockets open. */
 interface Awake {
   readonly reservation: Reservation;
   readonly sockets: readonly HeldSocket[];
@@ -44,7 +44,7 @@ export class AwakeSearch {
     const inodes = this.#inodes.flat();
     const others = read.flatMap(({ slots }) => slots.flatMap(({ socket }) => socket?.inode ?? []));
     if (inodes.length + others.length === 0) return [];
-    const owners = processesWithSockets([...inodes, ...others], process.pid);
+    const owners = usersOfSockets([...inodes, ...others], process.pid);
     if (owners.size > 0)
       for (const [index, page] of this.#pages.entries())
         for (const [fd, inode] of this.#inodes[index]?.entries() ?? [])
@@ -57,7 +57,6 @@ export class AwakeSearch {
         return [];
       const sockets = slots.flatMap(({ socket }) => socket ?? []);
       const pids = new Set(sockets.flatMap(({ inode }) => owners.get(inode) ?? []));
-      pids.delete(1);
       return [{ reservation, sockets, pids }];
     });
   }

@@ -1,4 +1,4 @@
-import { processesWithSockets } from '../systemd/processes.js';
+import { usersOfSockets } from '../systemd/processes.js';
 
 interface Search {
   readonly inodes: ReadonlySet<number>;
@@ -41,7 +41,7 @@ function look(): void {
   waiting.clear();
   timer = undefined;
   const start = performance.now();
-  const holders = processesWithSockets(new Set(searches.flatMap(({ inodes }) => [...inodes])), process.pid);
+  const holders = usersOfSockets(new Set(searches.flatMap(({ inodes }) => [...inodes])), process.pid);
   const end = performance.now();
   notBefore = end + (end - start) * (share - 1);
   for (const { inodes, found } of searches) {

@@ -111,7 +111,7 @@ export function superviseProcess(
     lives = false;
     current = searchHeirs(inodes, (heirs) => {
       for (const pid of heirs) {
-        const heir = pid === 1 ? undefined : native.pidfdOpen(pid);
+        const heir = native.pidfdOpen(pid);
         if (heir === undefined) continue;
         current = watchFd(heir, Readable, () => true, search);
         return;

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, readlinkSync, statSync } from 'node:fs';
 import { native } from '../native/index.js';
 import { unitOfProcess } from './cgroup.js';
 
@@ -45,6 +45,35 @@ export function processesWithSockets(inodes: Iterable<number>, except = 0, most 
     else if (!pids.includes(pid)) pids.push(pid);
   }
   return found;
+}
+
+/**
+ * The same of those that have them for their own use. Between fork(2) and execve(2) a child of PID 1 has all that PID 1
+ * has, and so what is in the fd stores of other units; it may be a service afterwards, and live on without it.
+ */
+export function usersOfSockets(inodes: Iterable<number>, except = 0): Map<number, number[]> {
+  const before = processesWithSockets(inodes, except);
+  const others = new Set([...before.values()].flat());
+  for (const pid of others) if (isManager(pid)) others.delete(pid);
+  if (others.size === 0) return new Map();
+  // A child that was no manager any more when it was looked at, but one before, has none of them by now.
+  const users = new Map<number, number[]>();
+  for (const [inode, pids] of processesWithSockets(before.keys(), except)) {
+    const lasting = pids.filter((pid) => others.has(pid));
+    if (lasting.length > 0) users.set(inode, lasting);
+  }
+  return users;
+}
+
+/** Whether it is a systemd, PID 1 or a user's, or a child of one that is to become something else. */
+function isManager(pid: number): boolean {
+  try {
+    if (!/\/systemd( \(deleted\))?$/.test(readlinkSync('/proc/1/exe'))) return pid === 1;
+    const [one, other] = [statSync('/proc/1/exe'), statSync(`/proc/${pid}/exe`)];
+    return one.ino === other.ino && one.dev === other.dev;
+  } catch {
+    return pid === 1;
+  }
 }
 
 /**
