@@ -90,7 +90,7 @@ void stop_sharing(const struct sharing *sharing) {
  * net/ipv4/inet_connection_sock.c; hslot->lock in udp_lib_get_port, net/ipv4/udp.c), so each that was looking before this
  * one has ended when this one has. */
 bool outwait_binds(int fd) {
-    struct sockaddr_in6 address; /* or the shorter sockaddr_in, with the port at the same place */
+    struct sockaddr_in6 address = {0}; /* or the shorter sockaddr_in, with the port at the same place */
     socklen_t length = sizeof address, size = sizeof(int);
     int on = 1, v6only = 0;
     if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
