@@ -22,6 +22,7 @@ import type { Policy } from './policy.js';
 import { Programs } from './programs.js';
 import { PortreserveSocket } from './portreserve-socket.js';
 import { joined, releaseNamed } from './releases.js';
+import { readable } from './salvage.js';
 import { Shortfall } from './shortfall.js';
 import { Table } from './table.js';
 import type { FdStore } from '../systemd/fd-store.js';
@@ -116,15 +117,18 @@ export class Daemon {
 
   /** Holds all that can be held, opens the control socket, and says READY=1. */
   start(): void {
-    const { control, policy, log, vault } = this.#options;
+    const { configuration, control, policy, log, vault } = this.#options;
     const notifier = this.#notifier;
     let left: Left = { released: [], claimed: [] };
     let stamps: number | undefined;
+    let unreadable = false;
     try {
-      const recovered = vault?.recover();
-      if (recovered !== undefined) {
+      const found = vault?.recover();
+      if (found !== undefined) {
+        const recovered = readable(found, () => configuration.load().reservations, log);
         left = readLeft(recovered.memory);
         stamps = recovered.stamps;
+        unreadable = found.unread !== undefined;
         this.#table.restore(recovered, left.released);
         if (recovered.programs !== undefined) this.#programs.restore(recovered.programs);
       }
@@ -141,6 +145,8 @@ export class Daemon {
     this.#claims.recover(left.claimed);
     if (this.#recall(left.known, stamps)) this.#guard();
     else this.#configure();
+    // What the manager has of them is in the way until then. Without its word there is another try in a while, as always.
+    if (unreadable) vault?.store.settled().then(this.#shortfall.retry, () => undefined);
     const context: MethodContext = {
       table: this.#table,
       claims: this.#claims,

@@ -16,11 +16,17 @@ const protocols = {
   mptcp: 'IPPROTO_MPTCP',
 } as const;
 const types = { stream: 'SOCK_STREAM', datagram: 'SOCK_DGRAM', seqpacket: 'SOCK_SEQPACKET' } as const;
+const usual = { stream: 'tcp', datagram: 'udp', seqpacket: 'sctp' } as const;
 const families = { inet: 'AF_INET', inet6: 'AF_INET6', unix: 'AF_UNIX', abstract: 'AF_UNIX' } as const;
 
 /** The kernel's number of the type. */
 export function typeOf({ type }: SocketSpec): number {
   return constant(types[type]);
+}
+
+/** The kernel's number of the protocol of an IP socket. */
+export function protocolOf({ type, protocol }: SocketSpec): number {
+  return constant(protocols[protocol ?? usual[type]]);
 }
 
 /** False of AF_UNIX. */

@@ -61,7 +61,8 @@ export function hasIpv6(): boolean {
   return existsSync('/proc/net/if_inet6');
 }
 
-function isDual(bindIPv6Only: SocketOptions['bindIPv6Only']): boolean {
+/** Whether the wildcard of IPv6 takes IPv4, too. */
+export function isDual(bindIPv6Only: SocketOptions['bindIPv6Only']): boolean {
   if (bindIPv6Only !== 'default') return bindIPv6Only === 'both';
   return readFileSync('/proc/sys/net/ipv6/bindv6only', 'latin1').trim() === '0';
 }

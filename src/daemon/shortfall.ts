@@ -16,7 +16,8 @@ export class Shortfall {
   readonly #table: Table;
   readonly #log: Log;
   readonly #events: Events;
-  readonly #retry: () => void;
+  /** Tries at once. */
+  readonly retry: () => void;
   #timer: NodeJS.Timeout | undefined;
   /** Waits for the ends of the processes that are in the way, by pid. */
   readonly #obstacles = new Map<number, { watch: Watch; pidfd: number }>();
@@ -27,7 +28,7 @@ export class Shortfall {
     this.#table = table;
     this.#log = log;
     this.#events = events;
-    this.#retry = retry;
+    this.retry = retry;
   }
 
   /** What is said of each. */
@@ -55,7 +56,7 @@ export class Shortfall {
     for (const settled of this.#complaints)
       if (!complaints.has(settled)) this.#log.notice(`No longer so: ${settled}`);
     this.#complaints = new Set(complaints.keys());
-    if (missing) this.#timer = setTimeout(this.#retry, retryMs);
+    if (missing) this.#timer = setTimeout(this.retry, retryMs);
   }
 
   /** Waits for nothing any more. */
@@ -73,7 +74,7 @@ export class Shortfall {
     if (this.#obstacles.has(pid)) return;
     const pidfd = native.pidfdOpen(pid);
     if (pidfd === undefined) return;
-    const watch = native.watch(pidfd, Readable, this.#retry);
+    const watch = native.watch(pidfd, Readable, this.retry);
     this.#obstacles.set(pid, { watch, pidfd });
   }
 }

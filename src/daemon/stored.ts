@@ -45,6 +45,8 @@ export interface Recovered {
   /** The file that came with it. */
   readonly stamps: number | undefined;
   readonly programs: StoredPrograms | undefined;
+  /** All descriptors of vaults that cannot be read, where there is no other. Nothing else is known then. */
+  readonly unread?: readonly number[];
 }
 
 /** All descriptors, in the order in which a packet of the vault has them. */

@@ -59,6 +59,21 @@ export class VaultReading {
   }
 }
 
+/** All descriptors of a vault, whatever else is in it. They are the caller's. Throws as VaultReading does. */
+export function descriptorsIn(vault: number): number[] {
+  const all: number[] = [];
+  native.setOption(vault, constant('SOL_SOCKET'), constant('SO_PEEK_OFF'), 0);
+  for (;;) {
+    const received = native.receive(vault, maxFdsPerMessage, constant('MSG_PEEK'));
+    // The end of the queue reads as an empty packet.
+    if (received === undefined || received.data.length === 0) return all;
+    all.push(...received.fds);
+    if (!received.discarded) continue;
+    all.forEach(closeSync);
+    throw new BerthError('Busy', 'berthd is out of descriptors');
+  }
+}
+
 function parse(data: Buffer): VaultPacket | undefined {
   const text = textOf(data);
   if (text === undefined) return undefined;

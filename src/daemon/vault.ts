@@ -1,9 +1,8 @@
 import { closeSync } from 'node:fs';
-import { BerthError } from '../model/errors.js';
 import type { FdStore } from '../systemd/fd-store.js';
 import type { PassedFd } from '../systemd/listen-fds.js';
 import type { Recovered, Stored, StoredPrograms } from './stored.js';
-import { VaultReading } from './vault-reader.js';
+import { descriptorsIn, VaultReading } from './vault-reader.js';
 import { fillVault } from './vault-writer.js';
 
 export type { Stored, StoredPrograms } from './stored.js';
@@ -83,8 +82,9 @@ export function beginRecovery(passed: readonly PassedFd[]): () => Recovered {
         const found = reading.finish();
         if (found !== undefined) return found;
       }
-      if (newestFirst.length > 0) throw new BerthError('Failed', 'no vault that was stored is complete');
-      return { stored: [], pages: [], memory: undefined, stamps: undefined, programs: undefined };
+      const nothing = { stored: [], pages: [], memory: undefined, stamps: undefined, programs: undefined };
+      if (newestFirst.length === 0) return nothing;
+      return { ...nothing, unread: newestFirst.flatMap(({ fd }) => descriptorsIn(fd)) };
     } finally {
       // Nothing is kept of it, also where the function is.
       for (const { fd } of newestFirst.splice(0)) closeSync(fd);

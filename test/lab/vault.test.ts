@@ -52,6 +52,8 @@ const options: LabOptions = {
   }),
 };
 
+const berthd = '/usr/lib/berth/berthd.cjs';
+
 /** Everything about the reservations that has to outlive berthd. */
 async function snapshot(lab: Lab): Promise<unknown> {
   const list = await lab.json<ReservationInfo[]>(['berth', 'list', '--json']);
@@ -163,6 +165,41 @@ labTest('a berthd without descriptors for all that was held leaves it to the nex
     );
     assert.deepEqual(await snapshot(lab), before);
     await assertInService(lab);
+  });
+});
+
+labTest('a vault that berthd cannot read, of a later version, costs no socket and no service', async (t) => {
+  await withLab(t, options, async (lab) => {
+    const inodes = async () => {
+      const list = await lab.json<ReservationInfo[]>(['berth', 'list', '--json']);
+      const all = await Promise.all(list.map(({ name }) => inodesOf(lab, name)));
+      return Object.fromEntries(list.map(({ name }, index) => [name, all[index]]));
+    };
+    const before = await inodes();
+    const { local: paths, ...ports } = before;
+    assert.equal(paths?.length, 3);
+    // An upgrade to what writes another vault, and the way back.
+    for (const [version, next] of [
+      [3, 99],
+      [99, 3],
+    ] as const) {
+      const cursor = await lab.journalCursor();
+      await lab.run(['sed', '-i', `s/formatVersion = ${version};/formatVersion = ${next};/`, berthd]);
+      await lab.run(['grep', `formatVersion = ${next};`, berthd]);
+      await lab.systemctl('restart', 'berth.service');
+      await lab.waitForJournal(/stored cannot be read.* sockets that the files ask for stay held/, {
+        after: cursor,
+      });
+      await assertInService(lab);
+      const { local, ...others } = await inodes();
+      assert.deepEqual(others, ports);
+      assert.equal(local?.length, 3);
+      await lab.systemctl('restart', 'web.service', 'queue.service');
+      await assertInService(lab);
+      await lab.systemctl('stop', 'web.service');
+      assert.equal(await failureToAsk(lab, 'tcp', '127.0.0.1', 7001), 'ECONNREFUSED');
+      await lab.systemctl('start', 'web.service');
+    }
   });
 });
 

@@ -233,12 +233,21 @@ describe('the vault', () => {
     });
   });
 
-  it('says when none is complete, and keeps no descriptor of it', () => {
+  it('gives the sockets of all when none can be read, of damaged ones as of those of a later version', (t) => {
     const before = openFds().size;
-    const [empty, writer] = native.socketpair(constant('SOCK_SEQPACKET'));
-    closeSync(writer);
-    assert.throws(() => recover([{ name: 'vault-1', fd: empty }]), /no vault that was stored is complete/);
+    const [half, writer] = native.socketpair(constant('SOCK_SEQPACKET'));
+    const [one, other] = [openSocket('stream', 'inet'), openSocket('datagram', 'inet')];
+    native.send(writer, Buffer.from('what is this?'), [one]);
+    native.send(writer, Buffer.from(JSON.stringify({ berthVault: 99, index: 0, total: 1 })), [other]);
+    const { unread, stored: none } = recover([{ name: 'vault-1', fd: half }]);
+    assert.deepEqual(none, []);
+    assert.deepEqual(
+      unread?.map((fd) => native.inode(fd)),
+      [one, other].map((fd) => native.inode(fd)),
+    );
+    for (const fd of [one, other, writer, ...unread]) closeSync(fd);
     assert.equal(openFds().size, before);
+    assert.equal(recover(manager(t).pass()).unread, undefined, 'where there is none');
   });
 
   it('is told by its name from other descriptors of the unit', () => {
