@@ -60,14 +60,12 @@ static void *flip(void *unused) {
 }
 
 static void *replace(void *unused) {
-    struct sockaddr_in there = {.sin_family = AF_INET, .sin_port = htons((uint16_t)own)};
-    struct linger reset = {.l_onoff = 1};
+    /* Where nobody listens, so that no connection comes about: a TIME_WAIT would stay at the port. */
+    struct sockaddr_in there = {.sin_family = AF_INET, .sin_port = htons((uint16_t)foreign)};
     while (!over) {
         int fd = target;
         int other = socket(AF_INET, SOCK_DGRAM, 0), six = socket(AF_INET6, SOCK_STREAM, 0);
         int file = open("/dev/null", O_RDONLY), stream = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-        /* It may have been bound to the port by then, and closing it must not leave a TIME_WAIT there. */
-        setsockopt(stream, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
         connect(stream, (struct sockaddr *)&there, sizeof there);
         if (fd >= 0) {
             dup2(other, fd);
@@ -93,8 +91,6 @@ static void *toggle(void *unused) {
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &off, sizeof off);
         setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3);
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &off, sizeof off);
-        if (fchown(fd, getuid(), (gid_t)-1) < 0)
-            continue;
     }
     return unused;
 }

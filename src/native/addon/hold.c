@@ -8,7 +8,7 @@
  * guard tolerate each other as sharing.c has it, where CAP_CHOWN allows it. With the guard: 0 in 20,000, no thief's
  * bind(2) ever succeeded. From the first handoff on a TCP socket has a lasting guard, which serves here, too.
  *
- * The other way a hold that listens has SO_REUSEADDR switched off and is then shut down. A thief that an interrupt stopped
+ * On the way back a hold that listens has SO_REUSEADDR switched off, and is then shut down. A thief that an interrupt stopped
  * between its looks at the option and at the state could take the one from before and the other from after: measured under
  * a storm of timer interrupts, 1 theft in 2,000,000 restarts. So outwaitBinds() comes between the two.
  */
