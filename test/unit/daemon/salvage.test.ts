@@ -33,19 +33,26 @@ function stored(t: TestContext, all: readonly Reservation[]): { fds: number[]; i
 describe('salvage', () => {
   it('knows every kind of socket again, with its guard, among others', (t) => {
     const path = `${scratch(t)}/path`;
-    const [host, port] = [randomLoopback(), freePort()];
+    const host = randomLoopback();
+    const [everywhere, loopback, loopback6, split, bound6] = [
+      freePort(),
+      freePort(),
+      freePort(),
+      freePort(),
+      freePort(),
+    ];
     const kinds: Record<string, readonly SocketSpec[]> = {
-      wildcards: [spec('stream', any(port)), spec('datagram', any(port))],
-      loopback: [spec('stream', inet(host, port + 1)), spec('datagram', inet(host, port + 1))],
-      loopback6: [spec('stream', inet6('::1', port + 2)), spec('datagram', inet6('::1', port + 2))],
+      wildcards: [spec('stream', any(everywhere)), spec('datagram', any(everywhere))],
+      loopback: [spec('stream', inet(host, loopback)), spec('datagram', inet(host, loopback))],
+      loopback6: [spec('stream', inet6('::1', loopback6)), spec('datagram', inet6('::1', loopback6))],
       paths: [spec('stream', { family: 'unix', path }), spec('datagram', { family: 'abstract', name: path })],
     };
     const all = Object.entries(kinds).map(([name, sockets]) => reservation(name, sockets));
-    const only = reservation('only', [spec('stream', inet6('::', port + 3))], {
+    const only = reservation('only', [spec('stream', inet6('::', split))], {
       options: { ...defaultOptions, bindIPv6Only: 'ipv6-only' },
     });
-    const four = reservation('four', [spec('stream', inet('0.0.0.0', port + 3))]);
-    const bound = reservation('bound', [spec('datagram', any(port + 4))], { handoff: 'bind' });
+    const four = reservation('four', [spec('stream', inet('0.0.0.0', split))]);
+    const bound = reservation('bound', [spec('datagram', any(bound6))], { handoff: 'bind' });
     const reservations = [...all, only, four, bound];
     const { fds, inodes } = stored(t, reservations);
     const unbound = openSocket('stream', 'inet');
