@@ -1,5 +1,6 @@
 import { closeSync } from 'node:fs';
 import { isSystemError } from '../model/errors.js';
+import { ipProtocolOf } from '../model/reservation.js';
 import type { SocketOptions, SocketSpec } from '../model/reservation.js';
 import { constant, native } from '../native/index.js';
 import type { BoundAddress } from '../native/index.js';
@@ -16,7 +17,6 @@ const protocols = {
   mptcp: 'IPPROTO_MPTCP',
 } as const;
 const types = { stream: 'SOCK_STREAM', datagram: 'SOCK_DGRAM', seqpacket: 'SOCK_SEQPACKET' } as const;
-const usual = { stream: 'tcp', datagram: 'udp', seqpacket: 'sctp' } as const;
 const families = { inet: 'AF_INET', inet6: 'AF_INET6', unix: 'AF_UNIX', abstract: 'AF_UNIX' } as const;
 
 /** The kernel's number of the type. */
@@ -25,8 +25,8 @@ export function typeOf({ type }: SocketSpec): number {
 }
 
 /** The kernel's number of the protocol of an IP socket. */
-export function protocolOf({ type, protocol }: SocketSpec): number {
-  return constant(protocols[protocol ?? usual[type]]);
+export function protocolOf(spec: SocketSpec): number {
+  return constant(protocols[ipProtocolOf(spec)]);
 }
 
 /** False of AF_UNIX. */

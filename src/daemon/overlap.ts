@@ -1,3 +1,4 @@
+import { ipProtocolOf } from '../model/reservation.js';
 import type { SocketSpec } from '../model/reservation.js';
 import type { HoldRequest } from './hold-request.js';
 
@@ -6,7 +7,7 @@ export function placeOf({ spec }: HoldRequest): string {
   const { address } = spec;
   if (address.family === 'unix') return `unix ${address.path}`;
   if (address.family === 'abstract') return `abstract ${spec.type} ${address.name}`;
-  return `${protocolOf(spec)} ${address.port}`;
+  return `${portsOf(spec)} ${address.port}`;
 }
 
 /** Whether the kernel would refuse to bind one while the other one is bound. Says yes where it cannot be told. */
@@ -19,9 +20,9 @@ export function overlaps(a: HoldRequest, b: HoldRequest): boolean {
 }
 
 /** MPTCP has TCP's ports. */
-function protocolOf({ type, protocol }: SocketSpec): string {
-  if (protocol === 'mptcp') return 'tcp';
-  return protocol ?? { stream: 'tcp', datagram: 'udp', seqpacket: 'sctp' }[type];
+function portsOf(spec: SocketSpec): string {
+  const protocol = ipProtocolOf(spec);
+  return protocol === 'mptcp' ? 'tcp' : protocol;
 }
 
 /** The host of each family that a socket takes, `*` for all of them. A name of AF_UNIX is there for all families. */

@@ -114,11 +114,17 @@ export function describeSocket(spec: SocketSpec): string {
   return `${protocolName(spec)} ${describeAddress(spec.address)}`;
 }
 
-function protocolName({ type, protocol, address }: SocketSpec): string {
+/** Of an IP socket: its own, or what the kernel takes for its type. */
+export function ipProtocolOf({ type, protocol }: SocketSpec): SocketProtocol {
+  return protocol ?? ({ stream: 'tcp', datagram: 'udp', seqpacket: 'sctp' } as const)[type];
+}
+
+function protocolName(spec: SocketSpec): string {
+  const { type, address } = spec;
   if (address.family === 'unix' || address.family === 'abstract') {
     return { stream: 'unix', datagram: 'unix-dgram', seqpacket: 'unix-seqpacket' }[type];
   }
-  return protocol ?? { stream: 'tcp', datagram: 'udp', seqpacket: 'sctp' }[type];
+  return ipProtocolOf(spec);
 }
 
 function describeAddress(address: Address): string {
